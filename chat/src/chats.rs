@@ -1,0 +1,241 @@
+//! The chats an instance has at hand: loaded from snapshot and log, brought up to date by replay, changed by a fenced
+//! append. Any instance may serve any chat; two that collide on one are told by the fence.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::{
+    ChatId, Refusal, Time, UserId,
+    event::{Cursor, Event},
+    storage::CHATS_BUCKET,
+};
+use moka::future::Cache;
+use service::{Nats, absent, fault};
+use tokio::sync::Mutex;
+
+use crate::{
+    archive::Floor,
+    decide::{Command, Decision, decide},
+    log::{self, Appended, Entry, LogError},
+    state::ChatState,
+};
+
+/// A chat is written to its snapshot when this many events came since.
+const SNAPSHOT_EVERY: u64 = 200;
+/// Lost races before a command is given up: far more than instances that may collide.
+const ATTEMPTS: usize = 64;
+
+/// All chats, as far as this instance knows them; cheap to clone.
+#[derive(Clone)]
+pub struct Chats {
+    nats: Nats,
+    floor: Floor,
+    log_events: u64,
+    at_hand: Cache<ChatId, Arc<Mutex<Slot>>>,
+}
+
+/// What this instance knows of one chat.
+#[derive(Debug, Default)]
+struct Slot {
+    state: Option<Arc<ChatState>>,
+    /// Events the snapshot in the bucket had, as far as known.
+    snapshot: u64,
+    /// Events known to be archived.
+    archived: u64,
+}
+
+/// What a command led to.
+#[derive(Debug)]
+pub enum Done {
+    /// This was appended; the state is the one after it.
+    Appended { event: Box<Event>, body: Bytes, state: Arc<ChatState> },
+    /// Nothing had to be.
+    Unchanged(Arc<ChatState>),
+    /// It was sent before, here.
+    Before(Cursor),
+}
+
+impl Chats {
+    #[must_use]
+    pub fn new(nats: Nats, floor: Floor, log_events: u32, at_hand: u64) -> Self {
+        Self { nats, floor, log_events: log_events.into(), at_hand: Cache::new(at_hand) }
+    }
+
+    /// The chat as the log leaves it now; `None` if there is none.
+    pub async fn current(&self, chat: ChatId) -> Result<Option<Arc<ChatState>>, Refusal> {
+        let slot = self.slot(chat).await;
+        let mut slot = slot.lock().await;
+        self.refresh(chat, &mut slot).await?;
+        Ok(slot.state.clone())
+    }
+
+    /// The chat as the log leaves it now, if `user` is a member; `not_found` otherwise.
+    pub async fn current_for(&self, chat: ChatId, user: UserId) -> Result<Arc<ChatState>, Refusal> {
+        let state = self.current(chat).await?;
+        state.filter(|state| state.member(user).is_some()).ok_or_else(|| Refusal::not_found("chat"))
+    }
+
+    /// Decides on a command and appends what follows.
+    ///
+    /// A refusal is only given on a state that is up to date, and an append only succeeds on one.
+    pub async fn execute(&self, chat: ChatId, actor: UserId, command: &Command) -> Result<Done, Refusal> {
+        let done = self.try_execute(chat, actor, command, None).await?;
+        done.ok_or_else(|| Refusal::unavailable("The chat is very busy; please try again."))
+    }
+
+    /// The same, but only while the log stands at `cursor`: `None` if it has moved.
+    pub async fn execute_at(
+        &self,
+        cursor: Cursor,
+        chat: ChatId,
+        actor: UserId,
+        command: &Command,
+    ) -> Result<Option<Done>, Refusal> {
+        self.try_execute(chat, actor, command, Some(cursor)).await
+    }
+
+    async fn try_execute(
+        &self,
+        chat: ChatId,
+        actor: UserId,
+        command: &Command,
+        only_at: Option<Cursor>,
+    ) -> Result<Option<Done>, Refusal> {
+        let slot = self.slot(chat).await;
+        let mut slot = slot.lock().await;
+        let mut fresh = false;
+        if slot.state.is_none() {
+            self.refresh(chat, &mut slot).await?;
+            fresh = true;
+        }
+        for _ in 0..ATTEMPTS {
+            if only_at.is_some() && slot.state.as_ref().map(|state| state.cursor) != only_at {
+                return Ok(None);
+            }
+            let decision = match decide(chat, slot.state.as_deref(), actor, command, Time::now()) {
+                Ok(Decision::Unchanged) | Err(_) if !fresh => {
+                    self.refresh(chat, &mut slot).await?;
+                    fresh = true;
+                    continue;
+                }
+                decision => decision?,
+            };
+            let event = match decision {
+                Decision::Append(event) => event,
+                Decision::Sent(cursor) => return Ok(Some(Done::Before(cursor))),
+                // A state that is not there never leaves things as they are.
+                Decision::Unchanged => {
+                    return Ok(Some(Done::Unchanged(slot.state.clone().ok_or_else(|| Refusal::not_found("chat"))?)));
+                }
+            };
+            self.check_archived(chat, &mut slot).await?;
+            let body = Bytes::from(event.encode().map_err(|error| fault("writing an event", &error))?);
+            let entry = Entry { event: &event, body: body.clone() };
+            match log::append(&self.nats, chat, slot.state.as_deref(), &entry).await {
+                Ok(Appended::At(cursor)) => {
+                    advance(&mut slot.state, &event, cursor);
+                    self.snapshot(&mut slot);
+                    let state = slot.state.clone().ok_or_else(Refusal::internal)?;
+                    return Ok(Some(Done::Appended { event, body, state }));
+                }
+                Ok(Appended::Before(cursor)) => return Ok(Some(Done::Before(cursor))),
+                Ok(Appended::LostRace) => {
+                    metrics::counter!("natter_chat_lost_races_total").increment(1);
+                    self.refresh(chat, &mut slot).await?;
+                    fresh = true;
+                }
+                Err(error) => return Err(absent("the log", &error)),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn slot(&self, chat: ChatId) -> Arc<Mutex<Slot>> {
+        self.at_hand.get_with(chat, async { Arc::default() }).await
+    }
+
+    /// Takes in what the log has beyond what is known.
+    async fn refresh(&self, chat: ChatId, slot: &mut Slot) -> Result<(), Refusal> {
+        if slot.state.is_none() {
+            slot.state = self.load_snapshot(chat).await?.map(Arc::new);
+            slot.snapshot = slot.state.as_ref().map_or(0, |state| state.events);
+        }
+        let from = slot.state.as_ref().map_or(0, |state| state.cursor) + 1;
+        let mut beginless = false;
+        let state = &mut slot.state;
+        let replayed = log::replay(&self.nats, chat, from, |logged, event| {
+            advance(state, &event, logged.sequence);
+            beginless |= state.is_none();
+        })
+        .await;
+        match replayed {
+            Ok(()) if beginless => Err(refusal(&LogError::Beginless(chat))),
+            replayed => replayed.map_err(|error| refusal(&error)),
+        }
+    }
+
+    async fn load_snapshot(&self, chat: ChatId) -> Result<Option<ChatState>, Refusal> {
+        let values = service::last_values(&self.nats, CHATS_BUCKET, &[chat.to_string()]).await;
+        let values = values.map_err(|error| absent("the snapshots of chats", &error))?;
+        let Some(value) = values.first() else { return Ok(None) };
+        match serde_json::from_slice(&value.payload) {
+            Ok(state) => Ok(Some(state)),
+            Err(error) => {
+                // From another version: the log tells it again.
+                tracing::warn!(%chat, %error, "a snapshot is not readable and is passed over");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the snapshot, beside the path of the message, when it is due.
+    fn snapshot(&self, slot: &mut Slot) {
+        let Some(state) = &slot.state else { return };
+        if state.events < slot.snapshot + SNAPSHOT_EVERY {
+            return;
+        }
+        slot.snapshot = state.events;
+        let (nats, state) = (self.nats.clone(), state.clone());
+        tokio::spawn(async move {
+            let written = match serde_json::to_vec(state.as_ref()) {
+                Ok(json) => nats.put(CHATS_BUCKET, &state.id.to_string(), json.into(), None).await,
+                Err(error) => return tracing::error!(chat = %state.id, %error, "cannot write a snapshot"),
+            };
+            // The next one is due soon; until then the log has all of it.
+            if let Err(error) = written {
+                tracing::warn!(chat = %state.id, error = service::chain(&error), "cannot write a snapshot");
+            }
+        });
+    }
+
+    /// The log keeps the newest events of a chat: refuses an append that would push out one not archived yet.
+    async fn check_archived(&self, chat: ChatId, slot: &mut Slot) -> Result<(), Refusal> {
+        let events = slot.state.as_ref().map_or(0, |state| state.events);
+        if events - slot.archived.min(events) < self.log_events {
+            return Ok(());
+        }
+        let (first, _) = log::read(&self.nats, chat, self.floor.get() + 1, 1).await.map_err(|error| refusal(&error))?;
+        slot.archived = first.first().and_then(log::number).map_or(events, |number| number.saturating_sub(1));
+        if events - slot.archived.min(events) < self.log_events {
+            return Ok(());
+        }
+        tracing::warn!(%chat, "the archive is too far behind; appends to this chat are refused");
+        Err(Refusal::unavailable("This chat cannot take more messages right now; please try again."))
+    }
+}
+
+/// Takes one event in; the state is copied only while somebody else looks at it.
+fn advance(state: &mut Option<Arc<ChatState>>, event: &Event, cursor: Cursor) {
+    match state {
+        Some(state) => Arc::make_mut(state).apply(event, cursor),
+        None => *state = ChatState::begin(event, cursor).map(Arc::new),
+    }
+}
+
+/// The log cannot be read: `unavailable` where NATS is away, `internal` where what it holds is not readable.
+pub fn refusal(error: &LogError) -> Refusal {
+    match error {
+        LogError::Read(_) => absent("the log", error),
+        LogError::Event(..) | LogError::Unknown(_) | LogError::Beginless(_) => fault("reading the log", error),
+    }
+}

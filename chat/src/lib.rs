@@ -1,0 +1,126 @@
+//! The `chat` service: the log of every conversation, its members, history, catch-up and archive. The core is pure:
+//! [`decide`] says what may happen, [`state`] what has happened; everything else carries bytes between them, NATS and
+//! MongoDB.
+
+mod archive;
+mod catchup;
+mod chats;
+pub mod config;
+mod conversations;
+pub mod decide;
+mod fold;
+mod history;
+mod log;
+mod members;
+mod membership;
+mod messages;
+pub mod project;
+mod rebuild;
+pub mod state;
+mod storage;
+mod store;
+mod view;
+
+use std::{net::SocketAddr, time::Duration};
+
+use contract::{UserId, event::Event};
+use service::{Caller, Service, StartError, StopError, chain, mongo::Mongo};
+
+use crate::{archive::Floor, chats::Chats, history::Reader, state::ChatState};
+pub use crate::{config::Config, rebuild::rebuild};
+
+/// What every handler works with; cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    chats: Chats,
+    reader: Reader,
+    caller: Caller,
+}
+
+impl App {
+    /// Tells the bucket `MEMBERS` of an event's membership changes. What fails here the archive does again.
+    async fn spread(&self, state: &ChatState, event: &Event, left: &[UserId]) {
+        let changes = members::changes(event, left);
+        if let Err(error) = members::record(&self.reader.nats, state.id, state.cursor, &changes).await {
+            tracing::warn!(chat = %state.id, error = chain(&error), "cannot write who is in a chat; the archive will");
+        }
+    }
+}
+
+/// A running `chat` service.
+pub struct Chat {
+    service: Service,
+}
+
+impl Chat {
+    /// Starts everything; returns when calls are answered.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let service = Service::start("chat", &config.common).await?;
+        let mongo = service.mongo(&config.mongo).await?;
+        let log_events = config.chat.log_events;
+        service.storage(move |nats| async move { storage::ensure(&nats, log_events).await }).await?;
+
+        let floor = Floor::default();
+        let nats = service.nats().clone();
+        service.lifecycle().keep("floor", floor.clone().follow(nats.clone(), service.lifecycle().clone()));
+        keep_indexes(&service, mongo.clone());
+        archive::run(&service, mongo.clone());
+
+        let chats = Chats::new(nats.clone(), floor.clone(), log_events, config.chat.chats_at_hand);
+        let app = App { chats, reader: Reader { nats, mongo, floor }, caller: service.caller() };
+        service
+            .endpoints(app)
+            .serve(conversations::create)
+            .serve(conversations::get)
+            .serve(conversations::list)
+            .serve(conversations::update)
+            .serve(conversations::delete)
+            .serve(conversations::rooms)
+            .serve(membership::add)
+            .serve(membership::remove)
+            .serve(membership::set_role)
+            .serve(messages::send)
+            .serve(messages::edit)
+            .serve(messages::delete)
+            .serve(messages::add_reaction)
+            .serve(messages::remove_reaction)
+            .serve(history::history)
+            .serve(catchup::events)
+            .serve(catchup::read_log)
+            .serve(catchup::sync)
+            .open()
+            .await?;
+        service.started();
+        Ok(Self { service })
+    }
+
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.service.admin_addr()
+    }
+
+    /// Ends the service, as a signal would.
+    pub fn stop(&self) {
+        self.service.lifecycle().stop();
+    }
+
+    /// Serves until a signal or [`stop`](Self::stop).
+    pub async fn run_until_stopped(self) -> Result<(), StopError> {
+        self.service.run_until_stopped().await
+    }
+}
+
+/// Indexes are made when MongoDB is there for the first time; the service does not wait for it.
+fn keep_indexes(service: &Service, mongo: Mongo) {
+    let soft = service.lifecycle().soft().clone();
+    service.lifecycle().spawn(async move {
+        while !soft.is_cancelled() {
+            tokio::select! { () = soft.cancelled() => return, () = mongo.there() => {} }
+            match store::ensure_indexes(mongo.database_anyway()).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(error = chain(&error), "cannot make indexes; trying again"),
+            }
+            tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(1)) => {} }
+        }
+    });
+}

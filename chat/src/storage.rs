@@ -1,0 +1,46 @@
+//! The stream and the buckets that `chat` owns.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, Compression, DiscardPolicy, Republish, RetentionPolicy, StorageType};
+use contract::{
+    room,
+    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET},
+};
+use service::{Bucket, Nats};
+
+/// A repeated `Nats-Msg-Id` is known as one for this long.
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(10);
+
+/// Makes the log and the buckets be there, as described.
+pub async fn ensure(nats: &Nats, log_events: u32) -> Result<(), async_nats::Error> {
+    nats.jetstream().create_or_update_stream(log(nats.replicas(), log_events)).await?;
+    Bucket::durable(CHATS_BUCKET, "Snapshots of chats").ensure(nats).await?;
+    Bucket::durable(MEMBERS_BUCKET, "Who is in which chat, and own settings there")
+        .republished("*.*", room::MEMBER_REPUBLISH)
+        .ensure(nats)
+        .await?;
+    Ok(())
+}
+
+fn log(num_replicas: usize, log_events: u32) -> stream::Config {
+    stream::Config {
+        name: CHAT_STREAM.to_owned(),
+        description: Some("The log of every conversation".to_owned()),
+        subjects: vec![CHAT_SUBJECTS.to_owned()],
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        max_messages_per_subject: log_events.into(),
+        allow_direct: true,
+        duplicate_window: DUPLICATE_WINDOW,
+        compression: Some(Compression::S2),
+        republish: Some(Republish {
+            source: CHAT_SUBJECTS.to_owned(),
+            destination: room::LOG_REPUBLISH.to_owned(),
+            headers_only: false,
+        }),
+        num_replicas,
+        ..Default::default()
+    }
+}

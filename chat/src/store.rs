@@ -1,0 +1,124 @@
+//! The archive in MongoDB; BSON stops here and in `project`.
+
+use std::collections::BTreeMap;
+
+use bson::{Bson, Document, doc};
+use contract::{
+    ChatId, Time, UserId,
+    event::{Message, Seq},
+    text::{Emoji, MessageText},
+};
+use futures::TryStreamExt;
+use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
+use serde::Deserialize;
+
+use crate::{
+    fold::Messages,
+    project::{CHATS, MEMBERS, MESSAGES, Upsert, Writes, int},
+};
+
+/// Writes of one update command; its limit is 100,000 and 48 MB.
+const CHUNK: usize = 1_000;
+
+/// A message's document: the message as it was sent, and what came later as registers, see `project`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Archived {
+    /// Absent while only a later event of it has been archived.
+    message: Option<Message>,
+    edit: Option<Edit>,
+    deleted: Option<Gone>,
+    #[serde(default)]
+    reactions: BTreeMap<Emoji, BTreeMap<UserId, i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Edit {
+    text: MessageText,
+    mentions: Vec<UserId>,
+    edited_at: Time,
+}
+
+#[derive(Debug, Deserialize)]
+struct Gone {
+    at: Time,
+}
+
+impl Archived {
+    fn into_message(self) -> Option<Message> {
+        let mut message = self.message?;
+        if let Some(edit) = self.edit {
+            (message.text, message.mentions, message.edited_at) = (edit.text, edit.mentions, Some(edit.edited_at));
+        }
+        for (emoji, users) in self.reactions {
+            let mut users: Vec<(i64, UserId)> =
+                users.into_iter().filter(|(_, at)| at % 2 == 1).map(|(user, at)| (at, user)).collect();
+            users.sort_unstable();
+            if !users.is_empty() {
+                message.reactions.insert(emoji, users.into_iter().map(|(_, user)| user).collect());
+            }
+        }
+        if let Some(gone) = self.deleted {
+            message.deleted_at = Some(gone.at);
+            message.text = MessageText::empty();
+            message.attachments.clear();
+            message.mentions.clear();
+            message.reactions.clear();
+        }
+        Some(message)
+    }
+}
+
+/// Makes the indexes be there.
+pub async fn ensure_indexes(database: &Database) -> Result<()> {
+    let unique = IndexOptions::builder().unique(true).build();
+    let by_seq = IndexModel::builder().keys(doc! { "chatId": 1, "seq": 1 }).options(unique).build();
+    database.collection::<Document>(MESSAGES).create_index(by_seq).await?;
+    let by_user = IndexModel::builder().keys(doc! { "userId": 1, "chatId": 1 }).build();
+    database.collection::<Document>(MEMBERS).create_index(by_user).await?;
+    let by_chat = IndexModel::builder().keys(doc! { "chatId": 1 }).build();
+    database.collection::<Document>(MEMBERS).create_index(by_chat).await?;
+    Ok(())
+}
+
+/// Messages `first..=last` of a chat, as far as they are archived: a bounded range of the index.
+pub async fn messages(database: &Database, chat: ChatId, first: Seq, last: Seq) -> Result<Messages> {
+    let range = doc! { "chatId": chat.to_string(), "seq": { "$gte": int(first), "$lte": int(last) } };
+    let found: Vec<Archived> =
+        database.collection::<Archived>(MESSAGES).find(range).sort(doc! { "seq": 1 }).await?.try_collect().await?;
+    Ok(found.into_iter().filter_map(Archived::into_message).map(|message| (message.seq, message)).collect())
+}
+
+/// Writes a batch: all of it, or an error, after which it may be written again.
+pub async fn write(database: &Database, writes: &Writes) -> Result<()> {
+    upsert(database, MESSAGES, &writes.messages).await?;
+    upsert(database, MEMBERS, &writes.members).await?;
+    upsert(database, CHATS, &writes.chats()).await
+}
+
+/// Removes what the archive holds; the log tells it again.
+pub async fn drop_all(database: &Database) -> Result<()> {
+    for collection in [MESSAGES, MEMBERS, CHATS] {
+        database.collection::<Document>(collection).drop().await?;
+    }
+    Ok(())
+}
+
+async fn upsert(database: &Database, collection: &str, upserts: &[Upsert]) -> Result<()> {
+    for chunk in upserts.chunks(CHUNK) {
+        let updates: Vec<Document> =
+            chunk.iter().map(|one| doc! { "q": { "_id": &one.id }, "u": &one.update, "upsert": true }).collect();
+        let command = doc! { "update": collection, "updates": updates, "ordered": false };
+        let answer = database.run_command(command).await?;
+        if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+            return Err(refused(error));
+        }
+    }
+    Ok(())
+}
+
+/// Two instances that upsert one new document at the same time: one of them is told 11000 and tries again.
+fn refused(error: &Bson) -> mongodb::error::Error {
+    mongodb::error::Error::custom(format!("a write was refused: {error}"))
+}

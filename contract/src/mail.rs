@@ -1,0 +1,48 @@
+//! Letters: what services put on the `MAIL` work queue. A letter is published to [`Letter::subject`] through JetStream
+//! with a `Nats-Msg-Id`, so that asking twice sends once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Time,
+    text::{Email, Name, Secret},
+};
+
+/// Where one-time codes are queued; a lane of their own, so that no number of other letters delays a code.
+pub const OTP_SUBJECT: &str = "mail.send.otp";
+/// Where all other letters are queued.
+pub const NOTICE_SUBJECT: &str = "mail.send.notice";
+
+/// One letter to one person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    pub to: Email,
+    /// How to greet them; `None` where nobody has told us.
+    pub name: Option<Name>,
+    pub content: Content,
+    /// After this it is worthless and is not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// What a letter says; one folder of templates each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "letter", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Content {
+    /// A one-time code. Subject: `<code> is your Natter code`.
+    Otp { code: Secret, minutes: u32 },
+    /// Somebody tried to register this address, which has an account.
+    AlreadyRegistered {},
+}
+
+impl Letter {
+    /// Where it is queued: `mail.send.<lane>`. One-time codes have their own lane.
+    #[must_use]
+    pub const fn subject(&self) -> &'static str {
+        match self.content {
+            Content::Otp { .. } => OTP_SUBJECT,
+            Content::AlreadyRegistered {} => NOTICE_SUBJECT,
+        }
+    }
+}

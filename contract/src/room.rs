@@ -1,0 +1,63 @@
+//! Rooms: the core NATS subjects a gateway subscribes to while somebody there wants them.
+
+use crate::{ChatId, UserId};
+
+/// Where the `CHAT` stream republishes a chat's log: destination of the stream's RePublish.
+pub const LOG_REPUBLISH: &str = "room.{{wildcard(1)}}.log";
+/// Where the `MEMBERS` bucket republishes a member's entry: destination of the bucket's RePublish.
+pub const MEMBER_REPUBLISH: &str = "person.{{wildcard(1)}}.member.{{wildcard(2)}}";
+
+/// Everything that happens in a chat: its log, typing, receipts.
+#[must_use]
+pub fn of_chat(chat: ChatId) -> String {
+    format!("room.{chat}.>")
+}
+
+/// Everything that concerns one user.
+#[must_use]
+pub fn of_person(user: UserId) -> String {
+    format!("person.{user}.>")
+}
+
+/// What a subject under `room.` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomEvent {
+    /// One log event.
+    Log,
+}
+
+/// Reads `room.<chatId>.<kind>...`.
+#[must_use]
+pub fn parse(subject: &str) -> Option<(ChatId, RoomEvent)> {
+    let (chat, kind) = subject.strip_prefix("room.")?.split_once('.')?;
+    (kind == "log").then_some((chat.parse().ok()?, RoomEvent::Log))
+}
+
+/// What a subject under `person.` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonEvent {
+    /// A [`MemberEntry`](crate::chat::MemberEntry): the user's place in this chat changed.
+    Member(ChatId),
+}
+
+/// Reads `person.<userId>.<event>...`.
+#[must_use]
+pub fn parse_person(subject: &str) -> Option<(UserId, PersonEvent)> {
+    let (user, event) = subject.strip_prefix("person.")?.split_once('.')?;
+    let chat = event.strip_prefix("member.")?;
+    Some((user.parse().ok()?, PersonEvent::Member(chat.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_read_as_they_are_written() {
+        let (chat, user) = (ChatId::new(), UserId::new());
+        assert_eq!(parse(&of_chat(chat).replace('>', "log")), Some((chat, RoomEvent::Log)));
+        let subject = of_person(user).replace('>', &format!("member.{chat}"));
+        assert_eq!(parse_person(&subject), Some((user, PersonEvent::Member(chat))));
+        assert_eq!(parse("room.x.log"), None);
+    }
+}

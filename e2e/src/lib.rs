@@ -1,0 +1,1 @@
+//! Natter as a whole; everything is in `tests/`.

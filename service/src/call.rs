@@ -1,0 +1,56 @@
+//! Typed calls to other services.
+
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, client::RequestErrorKind, service::NATS_SERVICE_ERROR_CODE};
+use contract::{Refusal, Request, headers};
+
+use crate::{Trace, absent, fault};
+
+/// How long a call may take, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls services over NATS; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    client: Client,
+    timeout: Duration,
+}
+
+impl Caller {
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, timeout: TIMEOUT }
+    }
+
+    /// The same with another time-out.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// Calls; always answers within the time-out.
+    ///
+    /// `unavailable` where nobody serves the subject (at once), where no answer came in time, or NATS is away;
+    /// otherwise what the service refused with.
+    pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
+        let body = serde_json::to_vec(request).map_err(|error| fault(R::SUBJECT, &error))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::TRACEPARENT, Trace::current().child().to_string());
+        let request = async_nats::Request::new().payload(body.into()).headers(headers).timeout(Some(self.timeout));
+        let reply = self.client.send_request(R::SUBJECT, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::MaxPayloadExceeded => Refusal::new(contract::Code::TooLarge, "The request is too large."),
+            RequestErrorKind::InvalidSubject => fault(R::SUBJECT, &error),
+            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut | RequestErrorKind::Other => {
+                absent(R::SUBJECT, &error)
+            }
+        })?;
+        match reply.headers.as_ref().filter(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some()) {
+            Some(headers) => Err(headers
+                .get(headers::REFUSAL)
+                .and_then(|json| serde_json::from_str(json.as_str()).ok())
+                .unwrap_or_else(Refusal::internal)),
+            None => serde_json::from_slice(&reply.payload).map_err(|error| fault(R::SUBJECT, &error)),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Durable consumers: work from a stream, shared by the instances of a service, acknowledged by what became of it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{
+    self, AckKind,
+    consumer::{AckPolicy, pull},
+};
+use futures::{Stream, StreamExt};
+use tokio::sync::Semaphore;
+
+use crate::{Lifecycle, Nats, Readiness, Trace};
+
+/// A consumer that cannot be had is asked for again after this.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The server says within this that it is still there, or we ask for the consumer anew.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What became of a message: the error carries the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Never again.
+    Done,
+    /// Again after this long.
+    Retry(Duration),
+    /// It will never work: never again.
+    Discard,
+}
+
+/// A durable consumer, by what it promises.
+#[derive(Debug, Clone)]
+pub struct Durable {
+    /// The readiness part is called as the consumer is.
+    pub name: &'static str,
+    pub stream: &'static str,
+    /// Only these subjects; all where empty.
+    pub filter: Vec<String>,
+    /// Unacknowledged after this, a message is given to another instance.
+    pub ack_wait: Duration,
+    /// Messages in flight over all instances.
+    pub max_ack_pending: i64,
+}
+
+/// One message from a stream.
+#[derive(Debug)]
+pub struct Delivery {
+    pub message: jetstream::Message,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// Counted from 1.
+    pub attempt: u64,
+}
+
+impl Delivery {
+    fn new(message: jetstream::Message) -> Option<Self> {
+        let info = message.info().ok()?;
+        let (sequence, attempt) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
+        Some(Self { message, sequence, attempt })
+    }
+
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    async fn settle(&self, outcome: Outcome) {
+        let kind = match outcome {
+            Outcome::Done => AckKind::Ack,
+            Outcome::Retry(after) => AckKind::Nak(Some(after)),
+            Outcome::Discard => AckKind::Term,
+        };
+        // An acknowledgement that is lost means the message comes again; handlers are idempotent.
+        if let Err(error) = self.message.ack_with(kind).await {
+            tracing::warn!(%error, "cannot acknowledge");
+        }
+    }
+}
+
+impl Durable {
+    fn config(&self) -> pull::Config {
+        pull::Config {
+            durable_name: Some(self.name.to_owned()),
+            filter_subjects: self.filter.clone(),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.ack_wait,
+            max_ack_pending: self.max_ack_pending,
+            ..Default::default()
+        }
+    }
+
+    /// Messages as they come, until an error or the soft stop; readiness follows.
+    async fn open(&self, nats: &Nats, at_once: usize) -> Result<pull::Stream, async_nats::Error> {
+        let stream = nats.jetstream().get_stream_no_info(self.stream).await?;
+        let consumer = stream.create_consumer(self.config()).await?;
+        Ok(consumer.stream().max_messages_per_batch(at_once).heartbeat(HEARTBEAT).messages().await?)
+    }
+
+    /// Hands every message to `handle`, `concurrency` at a time.
+    pub(crate) async fn each<H, F>(
+        self,
+        nats: Nats,
+        lifecycle: Lifecycle,
+        readiness: Readiness,
+        concurrency: usize,
+        handle: H,
+    ) where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = (Delivery, Outcome)> + Send + 'static,
+    {
+        let permits = Arc::new(Semaphore::new(concurrency));
+        let handle = Arc::new(handle);
+        let tasks = lifecycle.clone();
+        let take = move |batch: Vec<Delivery>| {
+            let (permits, handle, tasks) = (permits.clone(), handle.clone(), tasks.clone());
+            async move {
+                for delivery in batch {
+                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                    let trace = Trace::of(delivery.message.headers.as_ref());
+                    let handle = handle.clone();
+                    tasks.spawn(trace.scope(async move {
+                        let (delivery, outcome) = handle(delivery).await;
+                        delivery.settle(outcome).await;
+                        drop(permit);
+                    }));
+                }
+            }
+        };
+        self.run(nats, lifecycle, readiness, 1, concurrency, take).await;
+    }
+
+    /// Hands what is there to `handle`, at most `size` at once, one batch after the other.
+    pub(crate) async fn batches<H, F>(
+        self,
+        nats: Nats,
+        lifecycle: Lifecycle,
+        readiness: Readiness,
+        size: usize,
+        handle: H,
+    ) where
+        H: Fn(Vec<Delivery>) -> F + Send + Sync + 'static,
+        F: Future<Output = Vec<(Delivery, Outcome)>> + Send + 'static,
+    {
+        let handle = Arc::new(handle);
+        let take = move |batch: Vec<Delivery>| {
+            let handle = handle.clone();
+            async move {
+                for (delivery, outcome) in handle(batch).await {
+                    delivery.settle(outcome).await;
+                }
+            }
+        };
+        self.run(nats, lifecycle, readiness, size, size, take).await;
+    }
+
+    async fn run<T, F>(
+        self,
+        nats: Nats,
+        lifecycle: Lifecycle,
+        readiness: Readiness,
+        chunk: usize,
+        at_once: usize,
+        take: T,
+    ) where
+        T: Fn(Vec<Delivery>) -> F + Send,
+        F: Future<Output = ()> + Send,
+    {
+        let soft = lifecycle.soft().clone();
+        while !soft.is_cancelled() {
+            match self.open(&nats, at_once).await {
+                Ok(messages) => {
+                    readiness.set(self.name, true);
+                    let mut chunks = std::pin::pin!(until_error(messages, self.name).ready_chunks(chunk));
+                    while let Some(chunk) = tokio::select! {
+                        biased;
+                        () = soft.cancelled() => None,
+                        chunk = chunks.next() => chunk,
+                    } {
+                        take(chunk).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(consumer = self.name, %error, "cannot have the consumer; trying again");
+                }
+            }
+            if !soft.is_cancelled() {
+                readiness.set(self.name, false);
+                tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(AGAIN) => {} }
+            }
+        }
+    }
+}
+
+fn until_error(messages: pull::Stream, name: &'static str) -> impl Stream<Item = Delivery> {
+    messages
+        .map(move |message| {
+            message
+                .inspect_err(|error| tracing::warn!(consumer = name, %error, "lost the consumer; asking for it anew"))
+        })
+        .take_while(|message| std::future::ready(message.is_ok()))
+        .filter_map(|message| std::future::ready(message.ok().and_then(Delivery::new)))
+}

@@ -1,0 +1,119 @@
+//! Reading a stream without a consumer: direct gets in batches (ADR-31).
+
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::Nats;
+
+/// The next message of a batch must come within this.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Status of the message that ends a batch.
+const END_OF_BATCH: u16 = 204;
+/// Subjects of one `multi_last` request; the server refuses more than 1,024 results.
+const SUBJECTS: usize = 1_000;
+
+/// A message as it is stored.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    pub subject: Subject,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+}
+
+impl Logged {
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+}
+
+/// Why a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("cannot ask")]
+    Subscribe(#[from] async_nats::SubscribeError),
+    #[error("cannot ask")]
+    Publish(#[from] async_nats::PublishError),
+    #[error("cannot write the question")]
+    Encode(#[from] serde_json::Error),
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the server refused: {0}")]
+    Refused(String),
+    #[error("the answer is not as ADR-31 says")]
+    Malformed,
+}
+
+#[derive(Serialize)]
+struct NextBySubject<'a> {
+    next_by_subj: &'a str,
+    seq: u64,
+    batch: u32,
+    max_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct MultiLast<'a> {
+    multi_last: &'a [String],
+}
+
+/// Messages of one subject from sequence `from` on, oldest first: at most `limit`, and about at most `max_bytes`, but
+/// at least one if there is any. The flag says whether more follow.
+pub async fn next_events(
+    nats: &Nats,
+    stream: &str,
+    subject: &str,
+    from: u64,
+    limit: u32,
+    max_bytes: usize,
+) -> Result<(Vec<Logged>, bool), ReadError> {
+    let question = NextBySubject { next_by_subj: subject, seq: from.max(1), batch: limit.max(1), max_bytes };
+    batch(nats.client(), stream, &question).await
+}
+
+/// The last message of each subject that matches one of `subjects`.
+pub async fn last_events(nats: &Nats, stream: &str, subjects: &[String]) -> Result<Vec<Logged>, ReadError> {
+    let mut all = Vec::new();
+    for subjects in subjects.chunks(SUBJECTS) {
+        all.extend(batch(nats.client(), stream, &MultiLast { multi_last: subjects }).await?.0);
+    }
+    Ok(all)
+}
+
+async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Result<(Vec<Logged>, bool), ReadError> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    let question = serde_json::to_vec(question)?;
+    client.publish_with_reply(format!("$JS.API.DIRECT.GET.{stream}"), inbox, question.into()).await?;
+    let mut messages = Vec::new();
+    loop {
+        let answer = tokio::time::timeout(TIMEOUT, answers.next()).await.ok().flatten().ok_or(ReadError::TimedOut)?;
+        match answer.status {
+            None | Some(StatusCode::OK) => messages.push(stored(answer)?),
+            Some(StatusCode::NOT_FOUND) => return Ok((messages, false)),
+            // End of batch: 204 with how many there are beyond it.
+            Some(status) if status.as_u16() == END_OF_BATCH => {
+                let pending = header(&answer, "Nats-Num-Pending").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                return Ok((messages, pending > 0));
+            }
+            Some(StatusCode::NO_RESPONDERS) => return Err(ReadError::Refused("the stream is not there".into())),
+            Some(status) => return Err(ReadError::Refused(answer.description.unwrap_or_else(|| status.to_string()))),
+        }
+    }
+}
+
+fn stored(answer: Message) -> Result<Logged, ReadError> {
+    let sequence = header(&answer, "Nats-Sequence").and_then(|n| n.parse().ok()).ok_or(ReadError::Malformed)?;
+    let subject = Subject::from(header(&answer, "Nats-Subject").ok_or(ReadError::Malformed)?.to_owned());
+    Ok(Logged { subject, sequence, headers: answer.headers.unwrap_or_default(), payload: answer.payload })
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+}

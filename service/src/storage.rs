@@ -1,0 +1,137 @@
+//! KV buckets with per-key TTL (ADR-8, ADR-48), on what async-nats lacks: refreshing a key that has a TTL, and reading
+//! many keys in one request (ADR-31).
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self,
+    context::{PublishError, PublishErrorKind},
+    kv,
+    message::PublishMessage,
+    stream::Republish,
+};
+use bytes::Bytes;
+
+use crate::{Logged, Nats, log};
+
+/// A bucket, by what it promises.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    config: kv::Config,
+}
+
+impl Bucket {
+    /// A bucket on disk whose keys stay until removed.
+    #[must_use]
+    pub fn durable(name: &'static str, description: &str) -> Self {
+        Self {
+            config: kv::Config {
+                bucket: name.to_owned(),
+                description: description.to_owned(),
+                history: 1,
+                storage: jetstream::stream::StorageType::File,
+                ..Default::default()
+            },
+        }
+    }
+
+    /// A bucket in the server's memory: for what is worthless after a restart of all of NATS.
+    #[must_use]
+    pub fn volatile(name: &'static str, description: &str) -> Self {
+        let mut bucket = Self::durable(name, description);
+        bucket.config.storage = jetstream::stream::StorageType::Memory;
+        bucket
+    }
+
+    /// Keys may have a TTL; the server's marker of an expiry stays this long.
+    #[must_use]
+    pub fn with_ttl(mut self, markers: Duration) -> Self {
+        self.config.limit_markers = Some(markers);
+        self
+    }
+
+    /// Every change is also published, from `$KV.<bucket>.<source>` to `destination`.
+    #[must_use]
+    pub fn republished(mut self, source: &str, destination: &str) -> Self {
+        self.config.republish = Some(Republish {
+            source: format!("$KV.{}.{source}", self.config.bucket),
+            destination: destination.to_owned(),
+            headers_only: false,
+        });
+        self
+    }
+
+    /// Makes the bucket be there, as described.
+    pub async fn ensure(&self, nats: &Nats) -> Result<kv::Store, jetstream::context::CreateKeyValueError> {
+        let config = kv::Config { num_replicas: nats.replicas(), ..self.config.clone() };
+        match nats.jetstream().create_key_value(config.clone()).await {
+            Ok(store) => Ok(store),
+            // It exists with another configuration: from an older version, or with other replicas.
+            Err(_) => nats.jetstream().create_or_update_key_value(config).await,
+        }
+    }
+}
+
+/// What a write to a bucket met.
+#[derive(Debug, thiserror::Error)]
+pub enum KvError {
+    /// The key is not at the revision that was expected: somebody else wrote.
+    #[error("the key was written by somebody else")]
+    Conflict,
+    #[error("cannot write the key")]
+    Write(#[source] PublishError),
+    #[error("cannot read keys")]
+    Read(#[source] log::ReadError),
+}
+
+impl Nats {
+    /// Puts a key, whatever was there; with a TTL (whole seconds, at least one) it expires by itself. Answers the
+    /// revision.
+    pub async fn put(&self, bucket: &str, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, KvError> {
+        self.write(bucket, key, value, ttl, None).await
+    }
+
+    /// Puts a key that must still be at `revision`, 0 for absent.
+    pub async fn put_at(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        revision: u64,
+    ) -> Result<u64, KvError> {
+        self.write(bucket, key, value, ttl, Some(revision)).await
+    }
+
+    async fn write(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        revision: Option<u64>,
+    ) -> Result<u64, KvError> {
+        let mut message = PublishMessage::build().payload(value);
+        if let Some(ttl) = ttl {
+            message = message.ttl(Duration::from_secs(ttl.as_secs().max(1)));
+        }
+        if let Some(revision) = revision {
+            message = message.expected_last_subject_sequence(revision);
+        }
+        let failed = |error: PublishError| match error.kind() {
+            PublishErrorKind::WrongLastSequence => KvError::Conflict,
+            _ => KvError::Write(error),
+        };
+        let ack = self.jetstream().send_publish(format!("$KV.{bucket}.{key}"), message).await.map_err(failed)?;
+        Ok(ack.await.map_err(failed)?.sequence)
+    }
+}
+
+/// The last values of all keys of a bucket that match `keys` (wildcards allowed), without deleted and expired ones, in
+/// one request for every 1,000. [`Logged::sequence`] is the revision, [`Logged::subject`] is `$KV.<bucket>.<key>`.
+pub async fn last_values(nats: &Nats, bucket: &str, keys: &[String]) -> Result<Vec<Logged>, KvError> {
+    let subjects: Vec<String> = keys.iter().map(|key| format!("$KV.{bucket}.{key}")).collect();
+    let mut values = log::last_events(nats, &format!("KV_{bucket}"), &subjects).await.map_err(KvError::Read)?;
+    values.retain(|value| value.header("KV-Operation").is_none() && value.header("Nats-Marker-Reason").is_none());
+    Ok(values)
+}

@@ -1,0 +1,55 @@
+// Drives any number of official Socket.IO clients. JSON lines in on stdin, JSON lines out on stdout; ends with stdin.
+// usage: node driver.mjs <package.json beside node_modules>
+//
+// in:  {op: "connect", id, url, auth, opts}   {op: "auth", id, auth}     {op: "emit", id, event, args, ack?}
+//      {op: "disconnect", id}   {op: "drop", id} cuts the transport, as a lost network does   {op: "reconnect", id}
+// out: {id, event, args} as received; "connect" [socket id], "connect_error" [message, data] and "disconnect" [reason]
+//      likewise; {ack, args} for an answered emit.
+
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const { io } = createRequire(process.argv[2])("socket.io-client");
+const sockets = new Map();
+
+function say(line) {
+  process.stdout.write(JSON.stringify(line) + "\n");
+}
+
+const operations = {
+  connect({ id, url, auth, opts }) {
+    const state = { auth };
+    const socket = io(url, { forceNew: true, ...opts, auth: (give) => give(state.auth) });
+    socket.onAny((event, ...args) => say({ id, event, args }));
+    socket.on("connect", () => say({ id, event: "connect", args: [socket.id] }));
+    socket.on("connect_error", (error) =>
+      say({ id, event: "connect_error", args: [error.message, error.data ?? null] }),
+    );
+    socket.on("disconnect", (reason) => say({ id, event: "disconnect", args: [reason] }));
+    sockets.set(id, { socket, state });
+  },
+  auth({ id, auth }) {
+    sockets.get(id).state.auth = auth;
+  },
+  emit({ id, event, args, ack }) {
+    const { socket } = sockets.get(id);
+    if (ack === undefined) socket.emit(event, ...args);
+    else socket.emit(event, ...args, (...answer) => say({ ack, args: answer }));
+  },
+  disconnect({ id }) {
+    sockets.get(id).socket.disconnect();
+  },
+  drop({ id }) {
+    sockets.get(id).socket.io.engine?.close();
+  },
+  reconnect({ id }) {
+    sockets.get(id).socket.connect();
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => {
+  const { op, ...rest } = JSON.parse(line);
+  operations[op](rest);
+});
+lines.on("close", () => process.exit(0));

@@ -1,0 +1,318 @@
+//! The whole of Natter for one test: NATS, MongoDB and the services as processes, mail into files.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::{
+    Mongo, Nats, eventually, free_port,
+    process::Output,
+    rest::Rest,
+    scratch, secrets,
+    services::{Build, Service},
+};
+
+/// All services together; a debug build on a busy machine takes seconds.
+const READY_DEADLINE: Duration = Duration::from_mins(1);
+/// From the request for a code to the letter in the folder.
+const LETTER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct SystemOptions {
+    /// Instances of each service.
+    pub gateways: usize,
+    pub chats: usize,
+    pub users: usize,
+    pub mails: usize,
+    /// A MongoDB of its own, which the test can stop; otherwise a database on the one that tests share.
+    pub own_mongo: bool,
+    /// Further configuration for all services, such as shorter periods.
+    pub env: Vec<(String, String)>,
+}
+
+impl Default for SystemOptions {
+    fn default() -> Self {
+        Self { gateways: 1, chats: 1, users: 1, mails: 1, own_mongo: false, env: Vec::new() }
+    }
+}
+
+impl SystemOptions {
+    /// One more variable for all services.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running system. All of it ends on drop.
+pub struct System {
+    services: Vec<Instance>,
+    /// NATS, to stop it and to look into it.
+    pub nats: Nats,
+    /// MongoDB, to stop it (with [`SystemOptions::own_mongo`]) and to look into it.
+    pub mongo: Mongo,
+    build: Build,
+    folder: scratch::Folder,
+}
+
+/// One instance of a service.
+pub struct Instance {
+    name: &'static str,
+    label: String,
+    env: Vec<(String, String)>,
+    /// Where a gateway serves; `None` for others.
+    http: Option<u16>,
+    log: PathBuf,
+    service: Service,
+}
+
+/// A person who has signed in.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub email: String,
+    pub user_id: String,
+    pub access_token: String,
+    pub refresh_token: String,
+    /// The User that the server answered.
+    pub user: Value,
+}
+
+#[expect(clippy::expect_used, reason = "a test that cannot have its system is over")]
+impl System {
+    /// Starts all of it and waits until every service is ready.
+    ///
+    /// # Panics
+    /// When something does not start; the message carries its log.
+    pub async fn start(options: SystemOptions) -> Self {
+        Self::try_start(&options).await.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    async fn try_start(options: &SystemOptions) -> Result<Self> {
+        let build = build().await?;
+        let mongo = async { if options.own_mongo { Mongo::start().await } else { Mongo::shared().await } };
+        let (nats, mongo) = tokio::join!(Nats::start(), mongo);
+        let folder = scratch::Folder::new("system")?;
+        std::fs::create_dir(folder.path().join("mail"))?;
+        let mut system = Self { services: Vec::new(), nats, mongo, build, folder };
+        let secrets = [
+            ("NATTER_AUTH__SIGNING_KEY".to_owned(), secrets::signing_key()),
+            ("NATTER_AUTH__PEPPER".to_owned(), secrets::pepper()),
+        ];
+        let counts =
+            [("user", options.users), ("chat", options.chats), ("mail", options.mails), ("gateway", options.gateways)];
+        for (name, count) in counts {
+            for index in 0..count {
+                system.add(name, index, options, &secrets)?;
+            }
+        }
+        for instance in &system.services {
+            instance.service.wait_until_ready(READY_DEADLINE).await?;
+        }
+        Ok(system)
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        index: usize,
+        options: &SystemOptions,
+        secrets: &[(String, String)],
+    ) -> Result<()> {
+        let label = format!("{name}-{index}");
+        let mut env = self.nats.env(name);
+        if name != "gateway" {
+            env.extend(self.mongo.env());
+        }
+        let mut http = None;
+        match name {
+            "user" => env.extend_from_slice(secrets),
+            "mail" => env.extend([
+                ("NATTER_MAIL__FILES".to_owned(), self.mail_dir().display().to_string()),
+                ("NATTER_MAIL__FROM".to_owned(), "Natter <natter@example.org>".to_owned()),
+            ]),
+            "gateway" => {
+                let port = free_port::any()?;
+                env.push(("NATTER_HTTP__LISTEN".to_owned(), free_port::address(port).to_string()));
+                http = Some(port);
+            }
+            _ => {}
+        }
+        env.extend(options.env.iter().cloned());
+        let log = self.folder.path().join(format!("{label}.log"));
+        let service = Service::start(&self.build.program(name), &label, &env, Output::File(log.clone()))?;
+        self.services.push(Instance { name, label, env, http, log, service });
+        Ok(())
+    }
+
+    /// A gateway.
+    pub fn gateway(&self, index: usize) -> &Instance {
+        self.instance("gateway", index)
+    }
+
+    /// An instance of a service.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn instance(&self, name: &str, index: usize) -> &Instance {
+        self.services.iter().filter(|instance| instance.name == name).nth(index).expect("such an instance")
+    }
+
+    /// An instance of a service, to kill it and to start it again.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn instance_mut(&mut self, name: &str, index: usize) -> &mut Instance {
+        self.services.iter_mut().filter(|instance| instance.name == name).nth(index).expect("such an instance")
+    }
+
+    /// Starts an instance again that was killed or stopped, with the configuration and ports it had, and waits until it
+    /// is ready.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_again(&mut self, name: &str, index: usize) {
+        let program = self.build.program(name);
+        let instance = self.instance_mut(name, index);
+        instance.service.process.kill();
+        instance.service.process.wait().await;
+        let output = Output::File(instance.log.clone());
+        instance.service = Service::start(&program, &instance.label, &instance.env, output).expect("a running service");
+        instance.service.wait_until_ready(READY_DEADLINE).await.expect("a ready service");
+    }
+
+    /// The folder that letters are written into.
+    pub fn mail_dir(&self) -> PathBuf {
+        self.folder.path().join("mail")
+    }
+
+    /// A REST client of the first gateway.
+    pub fn rest(&self) -> Rest {
+        Rest::new(self.gateway(0).url())
+    }
+
+    /// The letters to an address so far, the latest last.
+    pub fn letters(&self, email: &str) -> Vec<String> {
+        let mut letters: Vec<_> = std::fs::read_dir(self.mail_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "eml"))
+            .filter_map(|entry| {
+                Some((entry.metadata().ok()?.modified().ok()?, std::fs::read_to_string(entry.path()).ok()?))
+            })
+            .filter(|(_, letter)| is_to(letter, email))
+            .collect();
+        letters.sort();
+        letters.into_iter().map(|(_, letter)| letter).collect()
+    }
+
+    /// Asks for a one-time code and reads it from the letter.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn code(&self, email: &str) -> String {
+        let before = self.letters(email).len();
+        self.rest().post("/api/auth/otp", json!({ "email": email })).await.expect(202);
+        self.code_after(email, before).await
+    }
+
+    /// The code in the latest letter to an address, once there are more than `before` of them.
+    pub async fn code_after(&self, email: &str, before: usize) -> String {
+        eventually(&format!("a code for {email}"), LETTER_DEADLINE, async || {
+            let letters = self.letters(email);
+            if letters.len() <= before { None } else { letters.last().and_then(|letter| code_in(letter)) }
+        })
+        .await
+    }
+
+    /// Signs up, or in, with a one-time code through the first gateway.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn sign_up(&self, email: &str) -> Session {
+        let code = self.code(email).await;
+        let tokens = self.rest().post("/api/auth/verify", json!({ "email": email, "code": code })).await.expect(200);
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
+        Session {
+            email: email.to_owned(),
+            user_id: text(&tokens["user"]["id"]),
+            access_token: text(&tokens["accessToken"]),
+            refresh_token: text(&tokens["refreshToken"]),
+            user: tokens["user"].clone(),
+        }
+    }
+}
+
+impl Instance {
+    /// Where a gateway serves REST and Socket.IO.
+    ///
+    /// # Panics
+    /// When this is no gateway.
+    #[expect(clippy::expect_used, reason = "a test's mistake")]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http.expect("a gateway"))
+    }
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.service.admin)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.service.process.output()
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub async fn kill(&self) {
+        self.service.process.kill();
+        self.service.process.wait().await;
+    }
+
+    /// SIGTERM, and waits at most `grace` for its end, which is killed then. Returns whether its exit code was 0.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.service.process.stop(grace).await.success()
+    }
+
+    /// SIGSTOP: it hangs with all its connections open.
+    pub fn pause(&self) {
+        self.service.process.pause();
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.service.process.resume();
+    }
+}
+
+/// Builds the services once per test process.
+async fn build() -> Result<Build> {
+    static BUILD: OnceCell<Build> = OnceCell::const_new();
+    let build = BUILD.get_or_try_init(async || {
+        let build = Build::of_this_program()?;
+        build.run().await.context("services for the test")?;
+        anyhow::Ok(build)
+    });
+    build.await.cloned()
+}
+
+/// Whether the letter's `To` header has this address.
+fn is_to(letter: &str, email: &str) -> bool {
+    header(letter, "To").is_some_and(|to| to.to_lowercase().contains(&email.to_lowercase()))
+}
+
+/// The code in the subject `<code> is your Natter code`.
+fn code_in(letter: &str) -> Option<String> {
+    Some(header(letter, "Subject")?.strip_suffix(" is your Natter code")?.to_owned())
+}
+
+fn header<'a>(letter: &'a str, name: &str) -> Option<&'a str> {
+    let head = letter.lines().take_while(|line| !line.is_empty());
+    head.filter_map(|line| line.split_once(": "))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
