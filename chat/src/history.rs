@@ -35,12 +35,19 @@ impl Reader {
         if first > last {
             return Ok(Messages::new());
         }
-        let messages = match state.recent_cursor(first) {
-            Some(cursor) => self.fold_from(state, cursor, Messages::new()).await?,
-            None => self.with_archive(state, first, last).await?,
+        let within = |messages: Messages| -> Messages {
+            messages.into_iter().filter(|(seq, _)| (first..=last).contains(seq)).collect()
         };
-        let messages: Messages = messages.into_iter().filter(|(seq, _)| (first..=last).contains(seq)).collect();
-        if messages.len() as u64 == last - first + 1 {
+        let all = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
+        if let Some(cursor) = state.recent_cursor(first) {
+            let messages = within(self.fold_from(state, cursor, Messages::new()).await?);
+            // Fewer where so much came after them that the log has dropped them.
+            if messages.len() == all {
+                return Ok(messages);
+            }
+        }
+        let messages = within(self.with_archive(state, first, last).await?);
+        if messages.len() == all {
             return Ok(messages);
         }
         tracing::warn!(chat = %state.id, first, last, found = messages.len(), "messages are missing from the archive");

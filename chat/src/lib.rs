@@ -15,6 +15,8 @@ mod members;
 mod membership;
 mod messages;
 pub mod project;
+#[cfg(test)]
+mod properties;
 mod rebuild;
 pub mod state;
 mod storage;

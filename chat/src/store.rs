@@ -70,6 +70,11 @@ impl Archived {
     }
 }
 
+/// The message a document is; `None` while only a later event of it has been archived.
+pub fn message_of(document: Document) -> bson::error::Result<Option<Message>> {
+    Ok(bson::deserialize_from_document::<Archived>(document)?.into_message())
+}
+
 /// Makes the indexes be there.
 pub async fn ensure_indexes(database: &Database) -> Result<()> {
     let unique = IndexOptions::builder().unique(true).build();
@@ -85,9 +90,14 @@ pub async fn ensure_indexes(database: &Database) -> Result<()> {
 /// Messages `first..=last` of a chat, as far as they are archived: a bounded range of the index.
 pub async fn messages(database: &Database, chat: ChatId, first: Seq, last: Seq) -> Result<Messages> {
     let range = doc! { "chatId": chat.to_string(), "seq": { "$gte": int(first), "$lte": int(last) } };
-    let found: Vec<Archived> =
-        database.collection::<Archived>(MESSAGES).find(range).sort(doc! { "seq": 1 }).await?.try_collect().await?;
-    Ok(found.into_iter().filter_map(Archived::into_message).map(|message| (message.seq, message)).collect())
+    let mut found = database.collection::<Document>(MESSAGES).find(range).sort(doc! { "seq": 1 }).await?;
+    let mut messages = Messages::new();
+    while let Some(document) = found.try_next().await? {
+        if let Some(message) = message_of(document)? {
+            messages.insert(message.seq, message);
+        }
+    }
+    Ok(messages)
 }
 
 /// Writes a batch: all of it, or an error, after which it may be written again.

@@ -40,6 +40,8 @@ impl Data {
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
         let data = Self { folder, _lock: lock };
+        // A server that was killed leaves the file behind in which it has reported its ports.
+        let _ = fs::remove_dir_all(data.path("nats/run"));
         for name in ["mail", "nats", "nats/run"] {
             fs::create_dir_all(data.path(name))?;
         }
@@ -85,4 +87,35 @@ fn read_or_make(path: &Path, make: fn() -> String) -> Result<String> {
     file.sync_all()?;
     fs::rename(unfinished, path)?;
     Ok(secret)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use testkit::scratch::Folder;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_used_once_at_a_time() {
+        let folder = Folder::new("data").unwrap();
+        let data = Data::open(folder.path()).unwrap();
+        let refused = Data::open(folder.path()).err().unwrap().to_string();
+        assert!(refused.contains(&format!("another `cargo dev` (pid {})", std::process::id())), "{refused}");
+        drop(data);
+        Data::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn secrets_stay_and_are_for_the_owner_alone() {
+        let folder = Folder::new("data").unwrap();
+        let data = Data::open(folder.path()).unwrap();
+        let first = data.secret("pepper", secrets::pepper).unwrap();
+        assert_eq!(data.secret("pepper", secrets::pepper).unwrap(), first);
+        let mode = |name: &str| fs::metadata(data.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("secrets"), mode("secrets/pepper")), (0o700, 0o600));
+        assert_eq!(data.passwords().unwrap().of("chat"), data.passwords().unwrap().of("chat"));
+    }
 }

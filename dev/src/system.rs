@@ -35,8 +35,7 @@ impl System {
 
     /// Starts all of it, waits until it is ready and says what to open.
     pub(crate) async fn start(&mut self, build: &Build, data: &Data, gateways: &[u16], chats: u16) -> Result<()> {
-        self.console.say("building the services, and starting nats-server and MongoDB");
-        self.console.say("(the first time takes minutes: everything is compiled, missing servers are installed)");
+        self.console.say("starting nats-server and MongoDB, building the services (minutes the first time)");
         // One after the other: each can use all cores when it has something to build.
         let nats = self.start_nats(data).await?;
         let mongo = self.start_mongo(data).await?;

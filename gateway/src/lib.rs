@@ -1,1 +1,125 @@
-//! x
+//! The edge: REST and Socket.IO for frontends, calls over NATS behind it, and the bridge between rooms and sockets.
+
+mod app;
+mod calls;
+mod config;
+mod http;
+mod identity;
+mod parse;
+mod revoked;
+mod rooms;
+mod socket;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::serve::ListenerExt;
+use service::{Lifecycle, Service, StartError, StopError};
+use socketioxide::SocketIo;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::{app::App, calls::Calls, identity::Identity, revoked::Revoked, rooms::Rooms};
+pub use config::{Config, HttpConfig, SocketConfig};
+
+/// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// A running gateway.
+pub struct Gateway {
+    service: Service,
+    addr: SocketAddr,
+}
+
+impl Gateway {
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let service = Service::start("gateway", &config.common).await?;
+        let (lifecycle, readiness) = (service.lifecycle().clone(), service.readiness().clone());
+        let calls = Calls::new(service.caller());
+        let (layer, io) = socket::build(&config.socket);
+        let rooms = Rooms::new(service.nats().clone(), calls.clone(), io.clone());
+
+        let revoked = Revoked::default();
+        let expel = rooms.clone();
+        revoked.follow(service.nats(), &lifecycle, &readiness, move |session| expel.expel(session));
+        let identity = Identity::new(calls.clone(), revoked.clone());
+        identity.keep_keys(&lifecycle, &readiness);
+
+        let listen = config.http.listen;
+        let app = App {
+            calls,
+            identity,
+            revoked,
+            rooms,
+            http: Arc::new(config.http),
+            socket: Arc::new(config.socket),
+            work: TaskTracker::new(),
+            soft: lifecycle.soft().clone(),
+        };
+        socket::open(&io, app.clone());
+        let work = app.work.clone();
+        let addr = serve(listen, app, layer, &lifecycle).await?;
+        close_sockets_at_stop(io, work, &lifecycle);
+        service.endpoints(()).open().await?;
+        service.started();
+        tracing::info!(%addr, "REST and Socket.IO are served");
+        Ok(Self { service, addr })
+    }
+
+    /// Where REST and Socket.IO are served.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.service.admin_addr()
+    }
+
+    /// To stop it, or to wait until it is ready.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub async fn run_until_stopped(self) -> Result<(), StopError> {
+        self.service.run_until_stopped().await
+    }
+}
+
+async fn serve(
+    listen: SocketAddr,
+    app: App,
+    layer: socketioxide::layer::SocketIoLayer,
+    lifecycle: &Lifecycle,
+) -> Result<SocketAddr, StartError> {
+    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
+    let addr = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
+    let listener = listener.tap_io(|stream| {
+        // Events are small and should not wait for each other.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    let service = http::router(app, layer).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = lifecycle.soft().clone().cancelled_owned();
+    lifecycle.keep("http", async move {
+        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "the public port failed");
+        }
+    });
+    Ok(addr)
+}
+
+/// At the stop, what clients are waiting for is finished, then their connections are closed, so that they go elsewhere.
+fn close_sockets_at_stop(io: SocketIo, work: TaskTracker, lifecycle: &Lifecycle) {
+    let soft = lifecycle.soft().clone();
+    lifecycle.keep("sockets", async move {
+        soft.cancelled().await;
+        work.close();
+        let _ = tokio::time::timeout(FINISH, work.wait()).await;
+        // A client that reads nothing any more is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), io.close()).await;
+    });
+}

@@ -135,8 +135,9 @@ impl TryFrom<Keys> for MailConfig {
                 return Err("NATTER_MAIL__FROM is not set: who the letters are from".into());
             }
         };
-        let from =
-            from.parse().map_err(|error| format!("NATTER_MAIL__FROM must be an e-mail address, is {from:?}: {error}"))?;
+        let from = from
+            .parse()
+            .map_err(|error| format!("NATTER_MAIL__FROM must be an e-mail address, is {from:?}: {error}"))?;
         Ok(Self { from, transport, retry, timeout, connections })
     }
 }

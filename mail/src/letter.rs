@@ -207,6 +207,8 @@ mod tests {
     fn nothing_that_is_filled_in_becomes_a_header() {
         let mail = read(&letter("Anna", otp("1\r\nBcc: eve@example.org\r\n\r\nx")));
         assert_eq!(mail.header("Bcc"), "");
-        assert!(!mail.raw().contains("\nBcc:"), "{}", mail.raw());
+        let raw = mail.raw();
+        let head = raw.split("\r\n\r\n").next().unwrap();
+        assert!(!head.contains("\nBcc:"), "{head}");
     }
 }

@@ -10,7 +10,9 @@ fn main() -> ExitCode {
         [] => service::main(Config::load(), |config| &config.common.log, run),
         ["preview", folder] => preview(Path::new(folder)),
         _ => {
-            eprintln!("usage: mail                     the service; see config.default.toml\n       mail preview <folder>    writes a sample of every letter");
+            eprintln!(
+                "usage: mail                     the service; see config.default.toml\n       mail preview <folder>    writes a sample of every letter"
+            );
             ExitCode::from(2)
         }
     }

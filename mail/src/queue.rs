@@ -1,6 +1,6 @@
 //! The `MAIL` work queue: its streams, its lanes, and what becomes of a letter.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -110,14 +110,13 @@ impl Queue {
     }
 
     /// Sends a letter and says what is to become of it on the queue.
-    pub(crate) async fn handle(self: std::sync::Arc<Self>, delivery: Delivery) -> (Delivery, Outcome) {
+    pub(crate) async fn handle(self: Arc<Self>, delivery: Delivery) -> (Delivery, Outcome) {
         let Stamp { id, written } = Stamp::of(&delivery);
         let (letter, sent) = match serde_json::from_slice::<Letter>(&delivery.message.payload) {
             Ok(letter) => (letter::kind(&letter.content), self.send(&letter, &id, written).await),
             Err(error) => ("unknown", Err(error.into())),
         };
-        let attempt = delivery.attempt;
-        let waited = Time::now().since(written);
+        let (attempt, waited) = (delivery.attempt, Time::now().since(written));
         let trace_id = Trace::current().id();
         let (result, outcome) = match sent {
             Ok(Sent::Sent) => {
@@ -129,26 +128,40 @@ impl Queue {
                 tracing::warn!(letter, id, attempt, ?waited, trace_id, "a letter expired before it could be sent");
                 ("expired", Outcome::Done)
             }
-            Err(failure) => {
-                let error = chain(&failure);
-                match self.retry.after(attempt).filter(|_| !failure.is_permanent()) {
-                    Some(after) => {
-                        if matches!(failure, Failure::Send(SendError::Unusable(_))) {
-                            tracing::error!(letter, id, attempt, ?after, error, trace_id, "cannot send letters at all: look at the mail server and at NATTER_MAIL__*; trying again");
-                        } else {
-                            tracing::warn!(letter, id, attempt, ?after, error, trace_id, "cannot send a letter now; trying again");
-                        }
-                        ("retried", Outcome::Retry(after))
-                    }
-                    None => {
-                        tracing::error!(letter, id, attempt, error, trace_id, "a letter failed for good; it goes to MAIL_DEAD");
-                        ("dead", self.bury(&delivery, &id, &error).await)
-                    }
-                }
-            }
+            Err(failure) => self.fail(&delivery, letter, &id, &failure).await,
         };
         metrics::counter!("natter_letters_total", "letter" => letter, "result" => result).increment(1);
         (delivery, outcome)
+    }
+
+    /// Later again, or never.
+    async fn fail(
+        &self,
+        delivery: &Delivery,
+        letter: &'static str,
+        id: &str,
+        failure: &Failure,
+    ) -> (&'static str, Outcome) {
+        let (attempt, error, trace_id) = (delivery.attempt, chain(failure), Trace::current().id());
+        let after = self.retry.after(attempt).filter(|_| !failure.is_permanent());
+        let Some(after) = after else {
+            tracing::error!(letter, id, attempt, error, trace_id, "a letter failed for good; it goes to MAIL_DEAD");
+            return ("dead", self.bury(delivery, id, &error).await);
+        };
+        if matches!(failure, Failure::Send(SendError::Unusable(_))) {
+            tracing::error!(
+                letter,
+                id,
+                attempt,
+                ?after,
+                error,
+                trace_id,
+                "cannot send letters at all: look at the mail server and at NATTER_MAIL__*; trying again"
+            );
+        } else {
+            tracing::warn!(letter, id, attempt, ?after, error, trace_id, "cannot send a letter now; trying again");
+        }
+        ("retried", Outcome::Retry(after))
     }
 
     async fn send(&self, letter: &Letter, id: &str, written: Time) -> Result<Sent, Failure> {

@@ -21,7 +21,7 @@ use service::chain;
 use crate::{SmtpConfig, Tls, letter::Rendered, transport::SendError};
 
 /// A connection that was not used for longer is not trusted: mail servers hang up after some minutes.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// "Authentication required" and its kin (RFC 4954, section 6): permanent by number, but not the letter's fault.
 const OUR_FAULT: [u16; 4] = [530, 534, 535, 538];
 
@@ -71,7 +71,8 @@ impl Smtp {
 
     /// Hands one letter over; when this returns `Ok`, the mail server has taken responsibility for it.
     pub(crate) async fn send(&self, letter: &Rendered) -> Result<(), SendError> {
-        let late = |_| SendError::Later(format!("no answer from {}:{} within {:?}", self.host, self.port, self.timeout));
+        let late =
+            |_| SendError::Later(format!("no answer from {}:{} within {:?}", self.host, self.port, self.timeout));
         tokio::time::timeout(self.timeout, self.hand_over(letter)).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 

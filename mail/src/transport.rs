@@ -42,9 +42,10 @@ impl Transport {
     pub(crate) async fn send(&self, letter: &Rendered, name: &str) -> Result<(), SendError> {
         match self {
             Self::Smtp(smtp) => smtp.send(letter).await,
-            Self::Files(files) => files.write(letter, name).await.map_err(|error| {
-                SendError::Unusable(format!("cannot write into {}: {error}", files.folder.display()))
-            }),
+            Self::Files(files) => files
+                .write(letter, name)
+                .await
+                .map_err(|error| SendError::Unusable(format!("cannot write into {}: {error}", files.folder.display()))),
         }
     }
 }

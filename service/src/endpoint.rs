@@ -78,6 +78,8 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
             let tasks = self.lifecycle.clone();
             self.lifecycle.keep(subject, listen(subject, endpoint, answer, permits.clone(), tasks));
         }
+        // Only what the server has taken is open: a call right after this must find somebody.
+        self.nats.settle().await.map_err(|error| StartError::Micro(error.into()))?;
         let soft = self.lifecycle.soft().clone();
         self.lifecycle.keep("micro", async move {
             soft.cancelled().await;

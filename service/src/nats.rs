@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, jetstream};
+use async_nats::{Client, ConnectOptions, Event, client::RequestErrorKind, jetstream};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{Readiness, config::NatsConfig};
@@ -75,6 +76,15 @@ impl Nats {
     #[must_use]
     pub fn replicas(&self) -> usize {
         self.replicas
+    }
+
+    /// Waits until the server has taken everything sent before this, subscriptions above all: async-nats' `flush` only
+    /// waits for the socket. Any answer will do, since a server works through a connection in order.
+    pub async fn settle(&self) -> Result<(), async_nats::RequestError> {
+        match self.client.request("$JS.API.INFO", Bytes::new()).await {
+            Err(error) if error.kind() != RequestErrorKind::NoResponders => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Counts connections made: a change means that NATS was away and what lived in its memory may be gone.

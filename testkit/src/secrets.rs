@@ -7,9 +7,9 @@ pub fn password() -> String {
     format!("n{:032x}", rand::random::<u128>())
 }
 
-/// 32 random bytes in hexadecimal, after a letter for the same reason: a service would read digits as a number.
+/// 33 bytes in hexadecimal, 32 of them random; begins with a letter because a service would read digits as a number.
 pub fn pepper() -> String {
-    format!("p{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
+    format!("ab{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }
 
 /// An Ed25519 private key as PKCS#8 PEM (RFC 8410).

@@ -435,13 +435,11 @@ impl Conversation {
         }
         let mail = Mail { from: self.from.clone(), to: std::mem::take(&mut self.to), raw };
         // It is kept before the client hears so, as a real server does: a client that is gone by then sends it again.
-        match self.fault(Stage::Letter).await? {
-            Some(answer) => self.say(answer).await,
-            None => {
-                self.shared.state().letters.push(mail);
-                self.say("250 2.0.0 taken").await
-            }
+        if let Some(answer) = self.fault(Stage::Letter).await? {
+            return self.say(answer).await;
         }
+        self.shared.state().letters.push(mail);
+        self.say("250 2.0.0 taken").await
     }
 
     /// Says `usual` unless a fault is due here; whether it did.
@@ -456,9 +454,9 @@ impl Conversation {
         // Before the look at the faults, so that a `heal` in between is not missed.
         let mut healed = self.shared.healed.subscribe();
         let fault = {
-            let mut state = self.shared.state();
-            state.reached.push(stage);
-            let due = state.faults.iter_mut().find(|(at, _, times)| *at == stage && *times > 0);
+            let mut shared = self.shared.state();
+            shared.reached.push(stage);
+            let due = shared.faults.iter_mut().find(|(at, _, times)| *at == stage && *times > 0);
             due.map(|(_, fault, times)| {
                 *times -= 1;
                 fault.clone()

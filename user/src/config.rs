@@ -74,5 +74,9 @@ impl Config {
 
 fn separated_by_commas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<VerifyingKey>, D::Error> {
     let keys = String::deserialize(deserializer)?;
-    keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(|key| key.parse().map_err(de::Error::custom)).collect()
+    keys.split(',')
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
+        .map(|key| key.parse().map_err(de::Error::custom))
+        .collect()
 }

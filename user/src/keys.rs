@@ -94,7 +94,7 @@ impl Pepper {
     /// A key of its own for each purpose, so that what is made for one is worth nothing for another.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> HmacKey {
-        HmacKey(HmacKey::keyed(&self.0).mac(&[b"natter key v1", purpose.as_bytes()]).to_vec())
+        HmacKey(HmacKey(self.0.clone()).mac(&[b"natter key v1", purpose.as_bytes()]).to_vec())
     }
 }
 
@@ -113,10 +113,6 @@ impl FromStr for Pepper {
 pub struct HmacKey(Vec<u8>);
 
 impl HmacKey {
-    fn keyed(key: &[u8]) -> Self {
-        Self(key.to_vec())
-    }
-
     /// Over all parts, each with its length before it, so that no two lists of parts are one text.
     #[must_use]
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -130,9 +126,8 @@ impl HmacKey {
     }
 
     fn over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = match Hmac::<Sha256>::new_from_slice(&self.0) {
-            Ok(mac) => mac,
-            Err(_) => unreachable!("HMAC takes keys of any length"),
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            unreachable!("HMAC takes keys of any length")
         };
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
@@ -151,7 +146,7 @@ fn unarmoured(text: &str) -> Option<Vec<u8>> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() < 2 * PEPPER || !text.len().is_multiple_of(2) || !text.is_ascii() {
+    if text.len() < 2 * PEPPER || !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
@@ -185,14 +180,12 @@ mod tests {
 
     // Test vector of RFC 8410, section 10.3 and 10.1: a private key and its public one.
     const BODY: &str = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC";
-    const PUBLIC: &str =
-        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
+    const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
 
     #[test]
     fn one_private_key_in_all_its_forms() {
         let public = PUBLIC.parse::<VerifyingKey>().unwrap();
-        let seed = &BODY[BODY.len() - 44..];
-        let seed = BASE64.encode(&BASE64.decode(BODY).unwrap()[16..]) + &seed[..0];
+        let seed = BASE64.encode(&BASE64.decode(BODY).unwrap()[16..]);
         for text in [
             format!("-----BEGIN PRIVATE KEY-----\n{BODY}\n-----END PRIVATE KEY-----\n"),
             format!("-----BEGIN PRIVATE KEY-----\\n{BODY}\\n-----END PRIVATE KEY-----\\n"),

@@ -1,0 +1,42 @@
+//! Calls of the gateway to the services behind it.
+
+use std::time::Duration;
+
+use contract::{Code, Refusal, Request};
+use service::Caller;
+use tokio::time::Instant;
+
+/// An instance that was killed in the middle of a call does not answer: after this the call goes to another one.
+const FIRST_TRY: Duration = Duration::from_secs(2);
+const SECOND_TRY: Duration = Duration::from_secs(3);
+
+/// Calls services; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    caller: Caller,
+}
+
+impl Calls {
+    #[must_use]
+    pub fn new(caller: Caller) -> Self {
+        Self { caller }
+    }
+
+    /// Calls once.
+    pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
+        self.caller.call(request).await
+    }
+
+    /// Calls what may be done twice: reads, and what carries a key that makes it idempotent. Where no answer comes, it
+    /// is asked again.
+    pub async fn idempotent<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
+        let started = Instant::now();
+        match self.caller.within(FIRST_TRY).call(request).await {
+            // Refused in less time than that: somebody answered, or nobody is there to.
+            Err(refusal) if refusal.code == Code::Unavailable && started.elapsed() >= FIRST_TRY => {
+                self.caller.within(SECOND_TRY).call(request).await
+            }
+            outcome => outcome,
+        }
+    }
+}

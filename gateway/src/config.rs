@@ -1,0 +1,43 @@
+//! The gateway's configuration; every key is explained in `config.default.toml`.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use service::config::{Common, ConfigError, LogConfig};
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    #[serde(flatten)]
+    pub common: Common,
+    pub http: HttpConfig,
+    pub socket: SocketConfig,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct HttpConfig {
+    pub listen: SocketAddr,
+    pub allowed_origins: String,
+    pub max_body: usize,
+    pub trusted_proxies: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct SocketConfig {
+    pub max_payload: usize,
+    pub buffer: usize,
+    pub in_flight: usize,
+    pub ping_interval: u64,
+    pub ping_timeout: u64,
+    pub connect_timeout: u64,
+}
+
+impl Config {
+    pub fn load() -> Result<Self, ConfigError> {
+        service::config::load("gateway", include_str!("../config.default.toml"))
+    }
+
+    #[must_use]
+    pub fn log(&self) -> &LogConfig {
+        &self.common.log
+    }
+}

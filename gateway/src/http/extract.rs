@@ -1,0 +1,181 @@
+//! What handlers take from a request. Each failure is a [`Problem`] that names what is wrong.
+
+use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use contract::{
+    Actor, Code, Refusal,
+    chat::{DEFAULT_PAGE, MAX_PAGE},
+    user::Client,
+};
+use http::{HeaderMap, header, request::Parts};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use crate::{app::App, parse::parse};
+
+/// A body must arrive within this.
+const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// Characters of a `User-Agent` that are kept.
+const USER_AGENT: usize = 300;
+
+/// Who asks, from `Authorization: Bearer <accessToken>` (RFC 6750).
+impl FromRequestParts<App> for Actor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+        let token = token.ok_or_else(|| Refusal::unauthenticated("An access token is needed."))?;
+        Ok(app.identity.verify(token).await?.actor)
+    }
+}
+
+/// The scheme's name is case-insensitive (RFC 9110, section 11.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Where the request comes from.
+impl FromRequestParts<App> for Client {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self {
+            ip: forwarded_for(&parts.headers, app.http.trusted_proxies).or(peer),
+            user_agent: agent.map(|agent| agent.chars().take(USER_AGENT).collect()),
+        })
+    }
+}
+
+/// The address that the outermost of our own proxies saw. What stands before it, anybody may have written.
+fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<String> {
+    let values: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let hops: Vec<_> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
+    let hop = hops.len().checked_sub(trusted_proxies).filter(|_| trusted_proxies > 0)?;
+    hops[hop].parse().ok().map(|ip: std::net::IpAddr| ip.to_string())
+}
+
+/// A JSON body, whatever `Content-Type` says.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let Body(body) = Body::from_request(request, app).await?;
+        Ok(Self(parse(&body)?))
+    }
+}
+
+/// The bytes of a body.
+pub struct Body(pub Bytes);
+
+impl FromRequest<App> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let limit = app.http.max_body;
+        let too_large = || Refusal::new(Code::TooLarge, format!("The body must be at most {limit} bytes."));
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: usize| length > limit) {
+            return Err(too_large().into());
+        }
+        let body = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), limit)).await;
+        match body {
+            Ok(Ok(body)) => Ok(Self(body)),
+            Ok(Err(_)) => Err(too_large().into()),
+            Err(_) => Err(Refusal::new(Code::Invalid, "The body did not arrive in time.").into()),
+        }
+    }
+}
+
+/// Parameters of the path. What is no id names nothing: `not_found`.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, app).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(_) => Err(Problem::no_route()),
+        }
+    }
+}
+
+/// Parameters after the `?`; of a repeated one the first counts, unknown ones are ignored.
+pub struct Query(Vec<(String, String)>);
+
+impl FromRequestParts<App> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match axum::extract::Query::from_request_parts(parts, app).await {
+            Ok(axum::extract::Query(pairs)) => Ok(Self(pairs)),
+            Err(_) => Err(Refusal::new(Code::Invalid, "The query string cannot be read.").into()),
+        }
+    }
+}
+
+impl Query {
+    /// A parameter that must be there.
+    pub fn required<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Problem> {
+        self.optional(name)?.ok_or_else(|| Refusal::field(name, "is needed").into())
+    }
+
+    /// A parameter that may be missing or empty.
+    pub fn optional<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let parsed = value.filter(|value| !value.is_empty()).map(str::parse).transpose();
+        parsed.map_err(|error| Refusal::field(name, error.to_string()).into())
+    }
+
+    /// `limit`, the size of a page.
+    pub fn limit(&self) -> Result<u32, Problem> {
+        match self.optional("limit")?.unwrap_or(DEFAULT_PAGE) {
+            limit @ 1..=MAX_PAGE => Ok(limit),
+            _ => Err(Refusal::field("limit", format!("must be 1 to {MAX_PAGE}")).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(pairs: &[(&str, &str)]) -> Query {
+        Query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_page_has_1_to_200_items_and_50_unless_told() {
+        assert_eq!(query(&[]).limit().unwrap(), 50);
+        assert_eq!(query(&[("limit", "200")]).limit().unwrap(), 200);
+        for limit in ["0", "201", "-1", "x", "1e2", "99999999999999999999"] {
+            let problem = query(&[("limit", limit)]).limit().unwrap_err();
+            assert!(format!("{problem:?}").contains("field: \"limit\""), "{limit}");
+        }
+    }
+
+    #[test]
+    fn bearer_is_case_insensitive_and_nothing_else_will_do() {
+        assert_eq!(bearer("bearer  t"), Some("t"));
+        assert_eq!(bearer("Basic t"), None);
+        assert_eq!(bearer("Bearer"), None);
+    }
+
+    #[test]
+    fn only_our_own_proxies_are_believed() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "1.1.1.1, 2.2.2.2".parse().unwrap());
+        headers.append("x-forwarded-for", "3.3.3.3".parse().unwrap());
+        assert_eq!(forwarded_for(&headers, 0), None);
+        assert_eq!(forwarded_for(&headers, 1).as_deref(), Some("3.3.3.3"));
+        assert_eq!(forwarded_for(&headers, 2).as_deref(), Some("2.2.2.2"));
+        assert_eq!(forwarded_for(&headers, 4), None);
+    }
+}

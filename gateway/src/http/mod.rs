@@ -1,0 +1,65 @@
+//! REST: the routes of `api.md`.
+
+mod auth;
+mod chats;
+mod extract;
+mod messages;
+mod observe;
+mod problem;
+mod users;
+
+use std::time::Duration;
+
+use axum::{Router, response::IntoResponse};
+use http::{HeaderValue, Method, header};
+use socketioxide::layer::SocketIoLayer;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
+
+use crate::{app::App, config::HttpConfig};
+use problem::Problem;
+
+/// Browsers may remember for this long what they may send us.
+const PREFLIGHT: Duration = Duration::from_secs(3_600);
+
+/// All that is served on the public port.
+pub fn router(app: App, sockets: SocketIoLayer) -> Router {
+    let cors = cors(&app.http);
+    Router::new()
+        .merge(auth::router())
+        .merge(users::router())
+        .merge(chats::router())
+        .merge(messages::router())
+        .fallback(async || Problem::no_route())
+        .method_not_allowed_fallback(async || Problem::no_method())
+        .with_state(app)
+        .layer(sockets)
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            Problem::of_panic(panic.as_ref()).into_response()
+        }))
+        .layer(axum::middleware::from_fn(observe::observe))
+        .layer(SetResponseHeaderLayer::overriding(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(cors)
+}
+
+fn cors(config: &HttpConfig) -> CorsLayer {
+    let origins = config.allowed_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let origins = if config.allowed_origins.trim() == "*" {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        // `*` would not include Authorization.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(PREFLIGHT)
+}

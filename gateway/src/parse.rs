@@ -1,0 +1,94 @@
+//! From a client's JSON to the contract's types, for REST and sockets alike; what does not fit names its field.
+
+use contract::{Code, Refusal};
+use serde::de::DeserializeOwned;
+
+/// Why a client's JSON cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is no JSON.
+    Malformed(Refusal),
+    /// It is, but not of this shape or within these limits.
+    Invalid(Refusal),
+}
+
+impl From<Unfit> for Refusal {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Malformed(refusal) | Unfit::Invalid(refusal) => refusal,
+        }
+    }
+}
+
+/// Reads `json`; unknown fields are ignored.
+pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
+    let deserializer = &mut serde_json::Deserializer::from_slice(json);
+    match serde_path_to_error::deserialize(&mut *deserializer) {
+        Ok(value) => match deserializer.end() {
+            Ok(()) => Ok(value),
+            Err(_) => Err(malformed("more than one value")),
+        },
+        Err(error) if error.inner().is_data() => {
+            let message = error.inner().to_string();
+            // serde_json appends " at line 1 column 7", which helps nobody who sends one line.
+            let message = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
+            Err(Unfit::Invalid(Refusal::field(field(&error.path().to_string(), message), message)))
+        }
+        Err(error) => Err(malformed(&error.inner().to_string())),
+    }
+}
+
+fn malformed(why: &str) -> Unfit {
+    Unfit::Malformed(Refusal::new(Code::Invalid, format!("This is not JSON: {why}.")))
+}
+
+/// The path of what is wrong. A field that is missing has none of its own yet, only its parent has.
+fn field(path: &str, message: &str) -> String {
+    let parent = if path == "." { "" } else { path };
+    let named = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"));
+    match named.and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) if parent.is_empty() => name.to_owned(),
+        Some((name, _)) if parent != name && !parent.ends_with(&format!(".{name}")) => format!("{parent}.{name}"),
+        _ => parent.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{chat::NewMessage, user::Register};
+
+    use super::*;
+
+    fn field_of<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
+        match parse::<T>(json.as_bytes()).unwrap_err() {
+            Unfit::Invalid(refusal) => refusal.errors[0].field.clone(),
+            Unfit::Malformed(refusal) => panic!("{refusal}"),
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_field() {
+        let message = |change: &str| {
+            format!(r#"{{"chatId":"0190163d-8694-739b-aea5-966c26f8ad91","clientId":"c","text":"t",{change}}}"#)
+        };
+        assert_eq!(field_of::<NewMessage>("{}"), "chatId");
+        assert_eq!(field_of::<NewMessage>(&message(r#""mentions":["x"]"#)), "mentions[0]");
+        assert_eq!(field_of::<NewMessage>(&message(r#""replyTo":-1"#)), "replyTo");
+        assert_eq!(field_of::<NewMessage>(&message(r#""text":"twice""#)), "text");
+        assert_eq!(field_of::<Register>(r#"{"email":["a@b.org"],"password":"12345678","name":"A"}"#), "email");
+        assert_eq!(field_of::<Register>(r#"{"email":"a@b.org","password":"1234567","name":"A"}"#), "password");
+        assert_eq!(field_of::<Register>("[]"), "");
+        assert_eq!(field_of::<Register>("null"), "");
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        for json in ["", "{", "{\"a\":}", "{} {}", "\u{0}", "{\"email\":\"\\ud800\"}"] {
+            assert!(matches!(parse::<Register>(json.as_bytes()), Err(Unfit::Malformed(_) | Unfit::Invalid(_))), "{json}");
+        }
+        assert!(matches!(parse::<Register>(b"{\"email\":"), Err(Unfit::Malformed(_))));
+        assert!(matches!(parse::<Register>(b"\xff\xfe"), Err(Unfit::Malformed(_))));
+        let deep = "[".repeat(100_000);
+        assert!(parse::<serde_json::Value>(deep.as_bytes()).is_err());
+    }
+}

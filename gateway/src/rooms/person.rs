@@ -1,0 +1,169 @@
+//! What concerns one user with sockets here: being added to and removed from chats.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::Message;
+use contract::{
+    Actor, ChatId, Code, Refusal, SessionId, UserId,
+    chat::{Chat, GetChat, GetRooms, MemberEntry},
+    event::Cursor,
+    room::{self, PersonEvent},
+    user::Role,
+};
+use futures::StreamExt;
+use serde_json::json;
+use socketioxide::socket::Sid;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Rooms, confirmed,
+    room::{Room, arguments, removed},
+};
+
+/// What could not be found out is tried again after this.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Follows the person until their last socket here is gone.
+pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Rooms) {
+    let mut connections = rooms.0.nats.connections();
+    connections.borrow_and_update();
+    let mut messages = rooms.subscribe(room::of_person(user)).await;
+    ready.send_replace(true);
+    let mut compare_at = None;
+    loop {
+        tokio::select! {
+            biased;
+            message = messages.next() => match message {
+                Some(message) => if let Err(refusal) = rooms.hear(user, &message).await {
+                    tracing::warn!(%user, %refusal, "cannot follow a change of membership; trying again");
+                    compare_at = Some(Instant::now() + AGAIN);
+                },
+                None => return,
+            },
+            changed = connections.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // NATS was away: a change may have passed by.
+                compare_at = Some(Instant::now());
+            }
+            () = sleep_until(compare_at.unwrap_or_else(Instant::now)), if compare_at.is_some() => {
+                compare_at = rooms.compare(user).await.err().map(|_| Instant::now() + AGAIN);
+            }
+        }
+    }
+}
+
+impl Rooms {
+    async fn hear(&self, user: UserId, message: &Message) -> Result<(), Refusal> {
+        let Some((_, PersonEvent::Member(chat))) = room::parse_person(&message.subject) else { return Ok(()) };
+        // A key that is removed is republished without a body.
+        let Ok(entry) = serde_json::from_slice::<MemberEntry>(&message.payload) else { return Ok(()) };
+        if entry.joined {
+            self.join(user, chat, entry.cursor).await
+        } else {
+            self.evict(user, chat, entry.cursor);
+            Ok(())
+        }
+    }
+
+    /// Makes the user's sockets here be in the rooms of all of their chats, and in no others.
+    async fn compare(&self, user: UserId) -> Result<(), Refusal> {
+        let before = self.table().chats_of_user(user);
+        let now = self.0.calls.idempotent(&GetRooms { user_id: user }).await?.chat_ids;
+        for chat in &now {
+            self.join(user, *chat, Cursor::MAX).await?;
+        }
+        for chat in before.into_iter().filter(|chat| !now.contains(chat)) {
+            self.evict(user, chat, 0);
+        }
+        Ok(())
+    }
+
+    /// The user is no longer in the chat since `cursor`: their sockets leave its room and hear `chat:left`, once.
+    pub(super) fn evict(&self, user: UserId, chat: ChatId, cursor: Cursor) {
+        let evicted = self.table().evict(user, chat, cursor);
+        for socket in evicted.into_iter().filter_map(|sid| self.socket(sid)) {
+            socket.leave(chat.to_string());
+            // A socket that cannot take it learns it from `sync`, where the chat is absent.
+            let _ = socket.emit("chat:left", &json!({ "chatId": chat }));
+        }
+    }
+
+    /// The user is said to be in the chat since `cursor`: their sockets that are not in its room hear `chat:joined` and
+    /// then every event from there on.
+    async fn join(&self, user: UserId, chat_id: ChatId, cursor: Cursor) -> Result<(), Refusal> {
+        let (hold, sids) = {
+            let mut table = self.table();
+            let sids = table.outside(user, chat_id);
+            if sids.is_empty() || table.has_left(user, chat_id, cursor) {
+                return Ok(());
+            }
+            (table.hold(self, chat_id), sids)
+        };
+        confirmed(hold.room.followed()).await?;
+        // The session is of no interest to `chat`: it asks who is a member.
+        let actor = Actor { user_id: user, session_id: SessionId::default(), role: Role::User };
+        let chat = match self.0.calls.idempotent(&GetChat { actor, chat_id }).await {
+            Ok(chat) => chat,
+            // Removed again meanwhile.
+            Err(refusal) if matches!(refusal.code, Code::NotFound | Code::Forbidden) => return Ok(()),
+            Err(refusal) => return Err(refusal),
+        };
+        for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
+            let _ = socket.emit("chat:joined", &chat);
+        }
+        self.enter_at(user, &chat, &sids, &hold.room).await;
+        Ok(())
+    }
+
+    /// Lets sockets into a room after they have seen the chat as of its cursor: what came later they get first.
+    async fn enter_at(&self, user: UserId, chat: &Chat, sids: &[Sid], room: &Room) {
+        let mut seen = chat.cursor;
+        loop {
+            let entered = room.between_events(|last| {
+                last.is_none_or(|last| last <= seen).then(|| {
+                    let entered = self.table().enter_late(user, chat.id, chat.cursor, sids);
+                    for socket in entered.iter().filter_map(|sid| self.socket(*sid)) {
+                        socket.join(chat.id.to_string());
+                    }
+                    entered
+                })
+            });
+            match entered {
+                Some(entered) if entered.is_empty() => return self.say_left(chat.id, sids),
+                Some(_) => return,
+                None => {}
+            }
+            let page = match self.read_log(chat.id, Some(seen)).await {
+                Ok(page) if !page.events.is_empty() => page,
+                // They will notice by `prev`.
+                Ok(_) | Err(_) => {
+                    seen = Cursor::MAX;
+                    continue;
+                }
+            };
+            for event in &page.events {
+                for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
+                    let _ = socket.emit(&event.event, &arguments(event));
+                }
+                if event.event == "chat:deleted" {
+                    return;
+                }
+                if removed(event).contains(&user) {
+                    return self.say_left(chat.id, sids);
+                }
+                seen = event.cursor;
+            }
+        }
+    }
+
+    fn say_left(&self, chat: ChatId, sids: &[Sid]) {
+        for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
+            let _ = socket.emit("chat:left", &json!({ "chatId": chat }));
+        }
+    }
+}

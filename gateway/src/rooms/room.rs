@@ -1,0 +1,317 @@
+//! One chat's room: reads the log as NATS republishes it and emits it, byte for byte and in order, to the sockets here.
+//! What is missing is noticed by the cursors and fetched.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::Message;
+use contract::{
+    ChatId, Refusal, UserId,
+    chat::{Events, LoggedEvent},
+    event::Cursor,
+    headers,
+    room::{self, RoomEvent},
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+use socketioxide::{BroadcastError, SocketError};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::Rooms;
+
+/// Beyond our own server the subscription takes effect a moment later: what was published meanwhile is looked for once.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// A log that cannot be read is tried again after this, then after twice as long, and so on.
+const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+/// A socket that reads too slowly is tried again after this.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// A chat with members here.
+pub(super) struct Room {
+    pub(super) chat: ChatId,
+    /// Its name as a Socket.IO room.
+    name: String,
+    ready: watch::Sender<bool>,
+    emitted: Mutex<Emitted>,
+    /// Whether somebody is being told that they missed something.
+    behind: AtomicBool,
+}
+
+/// How far this room's sockets have been told.
+#[derive(Default)]
+struct Emitted {
+    /// Cursor of the last event emitted.
+    last: Option<Cursor>,
+    /// Where the log ended when the room was opened: what came before was never for the sockets here.
+    floor: Option<Cursor>,
+}
+
+impl Emitted {
+    /// Everything up to here is known to have been emitted or not to be for anybody here.
+    fn known(&self) -> Option<Cursor> {
+        self.last.or(self.floor)
+    }
+}
+
+/// Second argument of a log event.
+#[derive(Serialize)]
+struct At {
+    cursor: Cursor,
+    prev: Cursor,
+}
+
+/// A log event on its way to the sockets.
+struct Outgoing<'a> {
+    event: &'a str,
+    body: &'a RawValue,
+    at: At,
+    /// Who is no longer in the chat after this.
+    left: Vec<UserId>,
+}
+
+impl Room {
+    pub(super) fn new(chat: ChatId) -> Self {
+        Self {
+            chat,
+            name: chat.to_string(),
+            ready: watch::Sender::new(false),
+            emitted: Mutex::default(),
+            behind: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether its subject is subscribed to.
+    pub(super) fn followed(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Runs `then` at a moment when nothing is being emitted, given the cursor up to which everything has been.
+    pub(super) fn between_events<T>(&self, then: impl FnOnce(Option<Cursor>) -> T) -> T {
+        let emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+        then(emitted.last)
+    }
+
+    /// Emits an event unless it has been; false where events before it are missing.
+    fn emit(self: &Arc<Self>, rooms: &Rooms, outgoing: &Outgoing<'_>, even_after_gap: bool) -> bool {
+        let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let At { cursor, prev } = outgoing.at;
+        if emitted.last.is_some_and(|last| cursor <= last) {
+            return true;
+        }
+        if !even_after_gap && emitted.known().is_some_and(|known| prev > known) {
+            return false;
+        }
+        let Some(sockets) = rooms.sockets() else { return true };
+        metrics::counter!("natter_gateway_events_total", "event" => outgoing.event.to_owned()).increment(1);
+        let sent = sockets.within(self.name.clone()).emit(outgoing.event, &(outgoing.body, &outgoing.at));
+        // The local adapter is ready at once.
+        if let Some(Err(BroadcastError::Socket(errors))) = sent.now_or_never() {
+            let full = errors.iter().filter(|error| matches!(error, SocketError::InternalChannelFull)).count();
+            if full > 0 {
+                metrics::counter!("natter_gateway_events_dropped_total").increment(full as u64);
+                self.tell_those_behind(rooms);
+            }
+        }
+        emitted.last = Some(cursor);
+        if outgoing.event == "chat:deleted" {
+            let members = rooms.table().evict_all(self.chat);
+            for socket in members.into_iter().filter_map(|sid| rooms.socket(sid)) {
+                socket.leave(self.name.clone());
+            }
+        }
+        for user in &outgoing.left {
+            rooms.evict(*user, self.chat, cursor);
+        }
+        true
+    }
+
+    /// An event did not fit into some socket's buffer (which one, socketioxide does not say): every socket here is told
+    /// where the log stands as soon as it can be, `chat:cursor` `{chatId, cursor}`, so that who is behind can `sync`.
+    fn tell_those_behind(self: &Arc<Self>, rooms: &Rooms) {
+        if self.behind.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (room, rooms) = (self.clone(), rooms.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            room.behind.store(false, Ordering::Release);
+            let mut waiting: VecDeque<_> = rooms.table().members(room.chat).into();
+            while let Some(sid) = waiting.pop_front() {
+                let Some(socket) = rooms.socket(sid).filter(|socket| socket.connected()) else { continue };
+                let cursor = room.between_events(Option::unwrap_or_default);
+                if socket.emit("chat:cursor", &json!({ "chatId": room.chat, "cursor": cursor })).is_err() {
+                    // It is still full; if it stays so, the missing pong closes it.
+                    waiting.push_back(sid);
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            }
+        });
+    }
+
+    fn emit_logged(self: &Arc<Self>, rooms: &Rooms, event: &LoggedEvent) {
+        let outgoing = Outgoing {
+            event: &event.event,
+            body: &event.data,
+            at: At { cursor: event.cursor, prev: event.prev },
+            left: removed(event),
+        };
+        self.emit(rooms, &outgoing, true);
+    }
+
+    /// Takes one republished message.
+    async fn receive(self: &Arc<Self>, rooms: &Rooms, message: &Message) {
+        let Some((_, RoomEvent::Log)) = room::parse(&message.subject) else { return };
+        let Some(outgoing) = outgoing(message) else {
+            tracing::warn!(subject = %message.subject, "a message in a room is no log event");
+            return;
+        };
+        if self.emit(rooms, &outgoing, false) {
+            return;
+        }
+        metrics::counter!("natter_gateway_gaps_total").increment(1);
+        if let Err(refusal) = self.fill(rooms).await {
+            tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
+        }
+        self.emit(rooms, &outgoing, true);
+    }
+
+    /// Emits what the log has beyond what has been emitted.
+    async fn fill(self: &Arc<Self>, rooms: &Rooms) -> Result<(), Refusal> {
+        loop {
+            let known = self.known();
+            let page = rooms.read_log(self.chat, known).await?;
+            for event in &page.events {
+                self.emit_logged(rooms, event);
+            }
+            if self.known() == known {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a page that was read to see whether something was missed; true where there may be more.
+    fn take(self: &Arc<Self>, rooms: &Rooms, asked_after: Option<Cursor>, page: &Events) -> bool {
+        if asked_after.is_none() {
+            self.emitted.lock().unwrap_or_else(PoisonError::into_inner).floor.get_or_insert(page.cursor);
+            return false;
+        }
+        let known = self.known();
+        for event in &page.events {
+            self.emit_logged(rooms, event);
+        }
+        self.known() != known
+    }
+
+    fn known(&self) -> Option<Cursor> {
+        self.emitted.lock().unwrap_or_else(PoisonError::into_inner).known()
+    }
+}
+
+/// Follows the chat until the room is closed.
+pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
+    let mut connections = rooms.0.nats.connections();
+    connections.borrow_and_update();
+    let mut messages = rooms.subscribe(room::of_chat(room.chat)).await;
+    room.ready.send_replace(true);
+
+    let mut looking = Some(look(&room, &rooms));
+    let mut look_at = Some(Instant::now() + SECOND_LOOK);
+    let mut again = AGAIN;
+    loop {
+        tokio::select! {
+            biased;
+            message = messages.next() => match message {
+                Some(message) => room.receive(&rooms, &message).await,
+                None => return,
+            },
+            changed = connections.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // NATS was away, and so were we: see what happened meanwhile, now and when all its servers know us.
+                while !rooms.echo().await {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                looking = Some(look(&room, &rooms));
+                look_at = Some(Instant::now() + SECOND_LOOK);
+            }
+            Some((after, page)) = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
+                looking = None;
+                match page {
+                    Ok(page) => {
+                        again = AGAIN;
+                        if room.take(&rooms, after, &page) {
+                            looking = Some(look(&room, &rooms));
+                        }
+                    }
+                    Err(_) => {
+                        look_at = Some(Instant::now() + again);
+                        again = (again * 2).min(AGAIN_AT_MOST);
+                    }
+                }
+            }
+            () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() && looking.is_none() => {
+                look_at = None;
+                looking = Some(look(&room, &rooms));
+            }
+        }
+    }
+}
+
+type Look = BoxFuture<'static, (Option<Cursor>, Result<Events, Refusal>)>;
+
+/// Reads what the log has beyond what has been emitted; where nothing is known yet, only where it ends.
+fn look(room: &Arc<Room>, rooms: &Rooms) -> Look {
+    let (room, rooms) = (room.clone(), rooms.clone());
+    Box::pin(async move {
+        let after = room.known();
+        (after, rooms.read_log_at_leisure(room.chat, after).await)
+    })
+}
+
+fn outgoing(message: &Message) -> Option<Outgoing<'_>> {
+    let headers = message.headers.as_ref()?;
+    let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
+    Some(Outgoing {
+        event: header(headers::EVENT)?,
+        body: serde_json::from_slice(&message.payload).ok()?,
+        at: At {
+            cursor: header("Nats-Sequence")?.parse().ok()?,
+            prev: header("Nats-Last-Sequence")?.parse().ok()?,
+        },
+        left: header(headers::LEFT).unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect(),
+    })
+}
+
+/// Whom a logged event removed: the one thing a gateway reads from an event, where the header did not come with it.
+pub(super) fn removed(event: &LoggedEvent) -> Vec<UserId> {
+    #[derive(Deserialize)]
+    struct Change {
+        #[serde(default)]
+        removed: Vec<UserId>,
+    }
+    #[derive(Deserialize)]
+    struct Members {
+        change: Change,
+    }
+    if event.event != "chat:members" {
+        return Vec::new();
+    }
+    serde_json::from_str::<Members>(event.data.get()).map(|members| members.change.removed).unwrap_or_default()
+}
+
+/// `(body, {cursor, prev})`, the arguments of a log event.
+pub(super) fn arguments(event: &LoggedEvent) -> (&RawValue, impl Serialize) {
+    (&event.data, At { cursor: event.cursor, prev: event.prev })
+}

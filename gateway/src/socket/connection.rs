@@ -1,0 +1,51 @@
+//! What is kept with a connected socket.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use contract::{Actor, Time};
+use tokio::{sync::watch, time::Instant};
+
+use super::line::Line;
+use crate::{identity::Verified, rooms::Place};
+
+/// Who is at the other end; kept in the socket's extensions and dropped with them.
+pub struct Connection {
+    actor: Mutex<Actor>,
+    expires: watch::Sender<Instant>,
+    pub line: Line,
+    _place: Place,
+}
+
+impl Connection {
+    pub fn new(verified: Verified, in_flight: usize, place: Place) -> Arc<Self> {
+        Arc::new(Self {
+            actor: Mutex::new(verified.actor),
+            expires: watch::Sender::new(instant(verified.expires_at)),
+            line: Line::new(in_flight),
+            _place: place,
+        })
+    }
+
+    pub fn actor(&self) -> Actor {
+        *self.actor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with another token of the same user.
+    pub fn renew(&self, verified: Verified) {
+        *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = verified.actor;
+        self.expires.send_replace(instant(verified.expires_at));
+    }
+
+    /// When the token expires; closed when the socket is gone.
+    pub fn expires(&self) -> watch::Receiver<Instant> {
+        self.expires.subscribe()
+    }
+}
+
+fn instant(time: Time) -> Instant {
+    // Far beyond any token's life, so that the addition cannot overflow.
+    Instant::now() + time.since(Time::now()).min(Duration::from_hours(24 * 365))
+}

@@ -1,0 +1,8 @@
+//! The mail service as a process, against a real nats-server under `nats.conf` and a mail server that fails on demand.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod delivery;
+mod failures;
+mod files;
+mod running;
+mod start;

@@ -1,0 +1,5 @@
+//! What this service answers: a file for each call, with its rule.
+
+pub(crate) mod account;
+pub(crate) mod profile;
+pub(crate) mod sessions;

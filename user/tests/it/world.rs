@@ -1,0 +1,246 @@
+//! The service with everything around it, and what a person does with it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, message::StreamMessage, stream};
+use contract::{
+    Actor, Code, Done, Refusal, Request, SessionId,
+    mail::{Content, Letter},
+    storage::{MAIL_STREAM, MAIL_SUBJECTS, OTP_BUCKET, REVOKED_BUCKET},
+    text::{Email, Name, NewPassword, Secret},
+    user::{
+        Account, Claims, Client, GetJwks, GetMe, KnownUsers, ListSessions, Login, LoginBody, Refresh, RefreshBody,
+        Register, Registered, RequestOtp, Session, TOKEN_AUDIENCE, TOKEN_ISSUER, Tokens, Verify, VerifyBody,
+    },
+};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use mongodb::bson::Document;
+use serde_json::{Value, json};
+use service::Caller;
+use testkit::{Mongo, Nats, eventually, secrets};
+use user::{Config, User};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+pub const SOON: Duration = Duration::from_secs(10);
+
+pub struct World {
+    pub nats: Nats,
+    pub mongo: Mongo,
+    pub caller: Caller,
+    /// What the service was started with.
+    pub auth: Value,
+    mail: jetstream::Context,
+    user: jetstream::Context,
+    _service: User,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(json!({})).await
+    }
+
+    /// With these settings of `[auth]` instead of the tests' own.
+    pub async fn start_with(auth: Value) -> Self {
+        let world = Self::start_on(Nats::start().await, Mongo::shared().await, auth).await;
+        world.create_mail_stream().await;
+        world
+    }
+
+    /// On servers that are there, which may have had a service before.
+    pub async fn start_on(nats: Nats, mongo: Mongo, changes: Value) -> Self {
+        let mut auth = json!({
+            "signing_key": secrets::signing_key(),
+            "pepper": secrets::pepper(),
+            "access_token_seconds": 900, "session_days": 30,
+            "otp_seconds": 300, "otp_tries": 5, "otp_resend_seconds": 60,
+            // As cheap as Argon2 allows: its strength is not what these tests are about.
+            "hash_memory_kib": 8, "hash_passes": 1, "hash_lanes": 1, "hash_concurrency": 2, "hash_queue": 64,
+        });
+        auth.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let service = User::start(config(&nats, &mongo, &auth)).await.unwrap();
+        let caller = Caller::new(nats.connect("gateway").await);
+        let mail = jetstream::new(nats.connect("mail").await);
+        let user = jetstream::new(nats.connect("user").await);
+        let world = Self { nats, mongo, caller, auth, mail, user, _service: service };
+        world.wait_until_ready().await;
+        world
+    }
+
+    /// Another one on the same servers and secrets, in place of this one.
+    pub async fn restart_with(self, changes: Value) -> Self {
+        let Self { nats, mongo, mut auth, .. } = self;
+        auth.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        Self::start_on(nats, mongo, auth).await
+    }
+
+    pub async fn wait_until_ready(&self) {
+        eventually("the service to serve", Duration::from_secs(30), async || {
+            self.call(&KnownUsers { user_ids: Vec::new() }).await.ok()
+        })
+        .await;
+    }
+
+    /// What the mail service does when it starts.
+    pub async fn create_mail_stream(&self) {
+        let config = stream::Config {
+            name: MAIL_STREAM.to_owned(),
+            subjects: MAIL_SUBJECTS.map(str::to_owned).into(),
+            retention: stream::RetentionPolicy::WorkQueue,
+            allow_direct: true,
+            ..Default::default()
+        };
+        self.mail.create_stream(config).await.unwrap();
+    }
+
+    pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
+        self.caller.call(request).await
+    }
+
+    // What a person does.
+
+    pub async fn register(&self, email: &str, password: &str) -> Result<Registered, Refusal> {
+        self.call(&Register { email: address(email), password: new_password(password), name: name("Anna") }).await
+    }
+
+    pub async fn request_otp(&self, email: &str) -> Result<Done, Refusal> {
+        self.call(&RequestOtp { email: address(email) }).await
+    }
+
+    pub async fn verify(&self, email: &str, code: &str) -> Result<Tokens, Refusal> {
+        let body = VerifyBody { email: address(email), code: Secret::new(code), device: None };
+        self.call(&Verify { body, client: Client::default() }).await
+    }
+
+    pub async fn login(&self, email: &str, password: &str) -> Result<Tokens, Refusal> {
+        let body = LoginBody { email: address(email), password: Secret::new(password), device: None };
+        self.call(&Login { body, client: Client::default() }).await
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
+        let body = RefreshBody { refresh_token: Secret::new(refresh_token) };
+        self.call(&Refresh { body, client: Client::default() }).await
+    }
+
+    pub async fn me(&self, tokens: &Tokens) -> Account {
+        self.call(&GetMe { actor: self.actor(tokens).await }).await.unwrap()
+    }
+
+    pub async fn sessions(&self, tokens: &Tokens) -> Vec<Session> {
+        self.call(&ListSessions { actor: self.actor(tokens).await }).await.unwrap().sessions
+    }
+
+    /// Registers and verifies.
+    pub async fn sign_up(&self, email: &str) -> Tokens {
+        self.register(email, PASSWORD).await.unwrap();
+        self.verify(email, &self.code(email).await).await.unwrap()
+    }
+
+    /// What a gateway does: verifies the access token with the published keys.
+    pub async fn actor(&self, tokens: &Tokens) -> Actor {
+        let claims = self.claims(&tokens.access_token).await.unwrap();
+        Actor { user_id: claims.sub, session_id: claims.sid, role: claims.role }
+    }
+
+    pub async fn claims(&self, token: &str) -> jsonwebtoken::errors::Result<Claims> {
+        let kid = jsonwebtoken::decode_header(token)?.kid.unwrap();
+        let keys = self.call(&GetJwks {}).await.unwrap().keys;
+        let key = keys.iter().find(|key| key.kid == kid).expect("the key is published");
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&[TOKEN_AUDIENCE]);
+        validation.set_issuer(&[TOKEN_ISSUER]);
+        jsonwebtoken::decode(token, &DecodingKey::from_ed_components(&key.x)?, &validation).map(|token| token.claims)
+    }
+
+    // What was mailed.
+
+    /// Letters to this address that have been queued, oldest first: a call that has been answered has queued its own.
+    pub async fn letters(&self, email: &str) -> Vec<Letter> {
+        let stream = self.mail.get_stream(MAIL_STREAM).await.unwrap();
+        let mut letters = Vec::new();
+        for sequence in 1..=stream.cached_info().state.last_sequence {
+            let message = stream.direct_get(sequence).await.unwrap();
+            let letter: Letter = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(message.subject.as_str(), letter.subject());
+            assert!(message.headers.get("Nats-Msg-Id").is_some());
+            if *letter.to == *email {
+                letters.push(letter);
+            }
+        }
+        letters
+    }
+
+    /// Codes mailed to this address, oldest first.
+    pub async fn codes(&self, email: &str) -> Vec<String> {
+        let codes = self.letters(email).await.into_iter().filter_map(|letter| match letter.content {
+            Content::Otp { code, minutes } => {
+                assert!(letter.expires_at.is_some() && minutes > 0);
+                Some(code.expose().to_owned())
+            }
+            Content::AlreadyRegistered {} => None,
+        });
+        codes.collect()
+    }
+
+    /// The code mailed last.
+    pub async fn code(&self, email: &str) -> String {
+        self.codes(email).await.pop().expect("a code was mailed")
+    }
+
+    // What is stored.
+
+    /// Messages of the one key under `$KV.OTP.code.<purpose>.*`: its last one.
+    pub async fn otp_entry(&self, purpose: &str) -> Option<StreamMessage> {
+        let stream = self.user.get_stream(format!("KV_{OTP_BUCKET}")).await.unwrap();
+        stream.direct_get_last_for_subject(format!("$KV.{OTP_BUCKET}.code.{purpose}.*")).await.ok()
+    }
+
+    pub async fn revoked_entry(&self, session: SessionId) -> Option<StreamMessage> {
+        let stream = self.user.get_stream(format!("KV_{REVOKED_BUCKET}")).await.unwrap();
+        stream.direct_get_last_for_subject(format!("$KV.{REVOKED_BUCKET}.{session}")).await.ok()
+    }
+
+    pub async fn documents(&self, collection: &str, filter: Document) -> Vec<Document> {
+        let collection = self.mongo.connect().await.collection::<Document>(collection);
+        let mut found = collection.find(filter).await.unwrap();
+        let mut documents = Vec::new();
+        while found.advance().await.unwrap() {
+            documents.push(found.deserialize_current().unwrap());
+        }
+        documents
+    }
+}
+
+fn config(nats: &Nats, mongo: &Mongo, auth: &Value) -> Config {
+    let config = json!({
+        "nats": { "url": nats.url(), "user": "user", "password": nats.password("user"), "replicas": 1 },
+        "admin": { "listen": "127.0.0.1:0" },
+        "log": { "format": "text", "level": "warn" },
+        "mongo": { "uri": mongo.uri(), "database": mongo.database() },
+        "auth": auth,
+    });
+    serde_json::from_value(config).unwrap()
+}
+
+pub fn address(email: &str) -> Email {
+    Email::new(email).unwrap()
+}
+
+pub fn name(name: &str) -> Name {
+    Name::new(name).unwrap()
+}
+
+pub fn new_password(password: &str) -> NewPassword {
+    serde_json::from_value(json!(password)).unwrap()
+}
+
+/// A code of six digits that is not this one.
+pub fn other_than(code: &str) -> &'static str {
+    if code == "000000" { "000001" } else { "000000" }
+}
+
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T, Refusal>, code: Code) -> Refusal {
+    let refusal = outcome.unwrap_err();
+    assert_eq!(refusal.code, code, "{refusal}");
+    refusal
+}
