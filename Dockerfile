@@ -14,6 +14,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 FROM debian:trixie-slim
 # Certificates of the authorities that MongoDB, NATS and mail servers on the internet are signed by.
+# hadolint ignore=DL3008 -- whatever Debian stable has now is what should be trusted
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \

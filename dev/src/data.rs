@@ -90,7 +90,6 @@ fn read_or_make(path: &Path, make: fn() -> String) -> Result<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

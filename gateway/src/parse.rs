@@ -84,7 +84,10 @@ mod tests {
     #[test]
     fn what_is_no_json_is_malformed() {
         for json in ["", "{", "{\"a\":}", "{} {}", "\u{0}", "{\"email\":\"\\ud800\"}"] {
-            assert!(matches!(parse::<Register>(json.as_bytes()), Err(Unfit::Malformed(_) | Unfit::Invalid(_))), "{json}");
+            assert!(
+                matches!(parse::<Register>(json.as_bytes()), Err(Unfit::Malformed(_) | Unfit::Invalid(_))),
+                "{json}"
+            );
         }
         assert!(matches!(parse::<Register>(b"{\"email\":"), Err(Unfit::Malformed(_))));
         assert!(matches!(parse::<Register>(b"\xff\xfe"), Err(Unfit::Malformed(_))));

@@ -59,7 +59,7 @@ impl Revoked {
         nats: &Nats,
         lifecycle: &Lifecycle,
         readiness: &Readiness,
-        expel: impl Fn(SessionId) + Send + 'static,
+        expel: impl Fn(SessionId) + Send + Sync + 'static,
     ) {
         readiness.set("revoked", false);
         let (this, nats, soft, readiness) = (self.clone(), nats.clone(), lifecycle.soft().clone(), readiness.clone());

@@ -100,9 +100,7 @@ struct SmtpKeys {
     host: Option<String>,
     port: Option<u16>,
     tls: Tls,
-    #[serde(default, deserialize_with = "text")]
     username: Option<String>,
-    #[serde(default, deserialize_with = "text")]
     password: Option<String>,
     ca: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
@@ -187,20 +185,6 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     }
 
     deserializer.deserialize_any(Visitor)
-}
-
-/// A text, also where its variable was read as something else; a secret does not show in the error.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Text(String),
-        Other(de::IgnoredAny),
-    }
-    match Value::deserialize(deserializer)? {
-        Value::Text(text) => Ok(Some(text)),
-        Value::Other(_) => Err(de::Error::custom("looks like a number or the like: write it in double quotes")),
-    }
 }
 
 #[cfg(test)]

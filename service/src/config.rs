@@ -75,12 +75,13 @@ const COMMON: &str = include_str!("../config.default.toml");
 ///
 /// `NATTER_NATS__PASSWORD` sets `password` in `[nats]`. The error names the key and what is wrong with it.
 pub fn load<C: DeserializeOwned>(name: &str, defaults: &str) -> Result<C, ConfigError> {
-    Figment::from(Toml::string(COMMON))
+    let figment = Figment::from(Toml::string(COMMON))
         .merge(("nats.user", name))
         .merge(Toml::string(defaults))
-        .merge(Env::prefixed("NATTER_").split("__"))
-        .extract()
-        .map_err(ConfigError::from)
+        .merge(Env::prefixed("NATTER_").split("__"));
+    // First by itself: within a service's configuration it is flattened, and serde forgets where an error was.
+    figment.extract::<Common>()?;
+    Ok(figment.extract()?)
 }
 
 /// A configuration that cannot be used, in a sentence that names the variable to set.
@@ -98,6 +99,12 @@ impl From<figment::Error> for ConfigError {
                     path.push(field.to_string());
                     format!("{} is not set (key `{}`)", variable(&path), path.join("."))
                 }
+                // What was found instead is not shown: it may be a secret.
+                figment::error::Kind::InvalidType(_, expected) => format!(
+                    "{} must be {expected}; a text that looks like a number goes into double quotes (key `{}`)",
+                    variable(&error.path),
+                    error.path.join(".")
+                ),
                 kind if !error.path.is_empty() => {
                     format!("{}: {kind} (key `{}`)", variable(&error.path), error.path.join("."))
                 }
@@ -125,7 +132,13 @@ mod tests {
     #[test]
     fn a_missing_secret_is_an_error_that_names_its_key() {
         let error = load::<Config>("chat", "").unwrap_err().to_string();
-        assert!(error.contains("NATTER_NATS__PASSWORD") || error.contains("password"), "{error}");
+        assert!(error.contains("NATTER_NATS__PASSWORD"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_of_the_wrong_type_does_not_show() {
+        let error = load::<Config>("chat", "[nats]\npassword = 123456").unwrap_err().to_string();
+        assert!(error.contains("NATTER_NATS__PASSWORD") && !error.contains("123456"), "{error}");
     }
 
     #[test]

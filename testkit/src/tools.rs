@@ -63,6 +63,9 @@ pub fn mongo() -> Result<MongoProgram> {
             .env("CARGO_TARGET_DIR", &target)
             .env("CMAKE", &cmake)
             .env("PATH", path_with(cmake.parent()))
+            // Its release profile is made for the last percent of speed and takes minutes longer to compile.
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             // Away from the workspace, whose `.cargo/config.toml` is not meant for others' crates.
             .current_dir(folder);
         run_with_progress(cargo, progress).context(

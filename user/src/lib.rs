@@ -91,7 +91,12 @@ impl User {
         self.service.admin_addr()
     }
 
-    /// Serves until SIGTERM or SIGINT.
+    /// Begins the stop, as SIGTERM does.
+    pub fn stop(&self) {
+        self.service.lifecycle().stop();
+    }
+
+    /// Serves until SIGTERM, SIGINT or [`stop`](Self::stop).
     pub async fn run_until_stopped(self) -> Result<(), StopError> {
         self.service.run_until_stopped().await
     }

@@ -162,7 +162,8 @@ impl Codes {
 
     async fn issue(&self, purpose: Purpose, email: &Email, pending: Option<Pending>) -> Result<Issued, Refusal> {
         let key = purpose.key(email);
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            pause(round).await;
             let now = Time::now();
             let Current { revision, entry: last } = self.read(&key, now).await?;
             let contested = last.as_ref().is_some_and(|last| contradicts(last.pending.as_ref(), pending.as_ref()));
@@ -195,7 +196,8 @@ impl Codes {
     /// that could have been meant; `None` is all that is said about why it does not work.
     pub async fn redeem(&self, email: &Email, code: &str) -> Result<Option<Redeemed>, Refusal> {
         let mut counted = [false; Purpose::ALL.len()];
-        'again: for _ in 0..ROUNDS {
+        'again: for round in 0..ROUNDS {
+            pause(round).await;
             let now = Time::now();
             let keys = Purpose::ALL.map(|purpose| purpose.key(email));
             let [register, sign_in] = &keys;
@@ -271,6 +273,11 @@ fn without_password(pending: Pending) -> Pending {
 
 fn parts<'a>(purpose: Purpose, email: &'a Email, code: &'a str) -> [&'a [u8]; 3] {
     [purpose.name().as_bytes(), email.as_bytes(), code.as_bytes()]
+}
+
+/// A replica that answers reads may be a little behind the leader that takes writes.
+async fn pause(round: u32) {
+    tokio::time::sleep(Duration::from_millis(round.into())).await;
 }
 
 fn busy() -> Refusal {

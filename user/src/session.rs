@@ -56,9 +56,11 @@ impl RefreshToken {
     /// `None` for what we have not written.
     fn read(token: &str, key: &HmacKey) -> Option<Self> {
         let (body, mac) = token.rsplit_once('.')?;
+        if !key.verifies(&[body.as_bytes()], &BASE64URL.decode(mac).ok()?) {
+            return None;
+        }
         let (session, generation) = body.split_once('.')?;
-        let token = Self { session: session.parse().ok()?, generation: generation.parse().ok()? };
-        key.verifies(&[token.body().as_bytes()], &BASE64URL.decode(mac).ok()?).then_some(token)
+        Some(Self { session: session.parse().ok()?, generation: generation.parse().ok()? })
     }
 }
 

@@ -9,8 +9,8 @@ use axum::{
 use contract::{
     Actor, Refusal, SessionId,
     user::{
-        Account, Client, GetMe, Jwks, ListSessions, Login, LoginBody, Logout, Refresh, RefreshBody, Register, Registered,
-        RequestOtp, RevokeSession, Sessions, Tokens, Verify, VerifyBody,
+        Account, Client, GetMe, Jwks, ListSessions, Login, LoginBody, Logout, Refresh, RefreshBody, Register,
+        Registered, RequestOtp, RevokeSession, Sessions, Tokens, Verify, VerifyBody,
     },
 };
 use http::{StatusCode, header};

@@ -8,8 +8,8 @@ use axum::{
 use contract::{
     Actor, ChatId, UserId,
     chat::{
-        AddMembers, Chat, ChatChanges, ChatPage, CreateChat, DeleteChat, Events, GetChat, GetEvents, ListChats, NewChat,
-        RemoveMember, SetRole, UpdateChat,
+        AddMembers, Chat, ChatChanges, ChatPage, CreateChat, DeleteChat, Events, GetChat, GetEvents, ListChats,
+        NewChat, RemoveMember, SetRole, UpdateChat,
     },
     event::{ChatType, MemberRole},
     text::Name,
@@ -36,11 +36,7 @@ pub fn router() -> Router<App> {
         .route("/api/chats/{id}/events", get(events))
 }
 
-async fn create(
-    State(app): State<App>,
-    actor: Actor,
-    Body(body): Body,
-) -> Result<(StatusCode, Answer<Chat>), Problem> {
+async fn create(State(app): State<App>, actor: Actor, Body(body): Body) -> Result<(StatusCode, Answer<Chat>), Problem> {
     let created = app.calls.call(&CreateChat { actor, chat: new_chat(&body)? }).await?;
     let status = if created.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Answer(created.chat)))

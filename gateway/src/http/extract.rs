@@ -80,7 +80,8 @@ impl FromRequest<App> for Body {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let limit = app.http.max_body;
         let too_large = || Refusal::new(Code::TooLarge, format!("The body must be at most {limit} bytes."));
-        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > limit) {
             return Err(too_large().into());
         }
@@ -130,7 +131,7 @@ impl Query {
     /// A parameter that may be missing or empty.
     pub fn optional<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
         let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let parsed = value.filter(|value| !value.is_empty()).map(str::parse).transpose();
+        let parsed = value.filter(|value| !value.is_empty()).map(str::parse::<T>).transpose();
         parsed.map_err(|error| Refusal::field(name, error.to_string()).into())
     }
 

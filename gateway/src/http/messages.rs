@@ -9,7 +9,8 @@ use axum::{
 use contract::{
     Actor, ChatId, Refusal, UserId,
     chat::{
-        AddReaction, DeleteMessage, EditMessage, GetHistory, History, NewMessage, RemoveReaction, SendMessage, SentMessage,
+        AddReaction, DeleteMessage, EditMessage, GetHistory, History, NewMessage, RemoveReaction, SendMessage,
+        SentMessage,
     },
     event::{Message, Seq},
     text::{Emoji, MessageText},

@@ -41,10 +41,7 @@ pub fn router(app: App, sockets: SocketIoLayer) -> Router {
             Problem::of_panic(panic.as_ref()).into_response()
         }))
         .layer(axum::middleware::from_fn(observe::observe))
-        .layer(SetResponseHeaderLayer::overriding(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(cors)
 }
 

@@ -27,6 +27,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let response = trace.scope(next.run(request)).await;
     let status = response.status().as_str().to_owned();
     metrics::histogram!("natter_http_request_seconds", "route" => route.clone()).record(started.elapsed());
-    metrics::counter!("natter_http_requests_total", "route" => route, "method" => method, "status" => status).increment(1);
+    metrics::counter!("natter_http_requests_total", "route" => route, "method" => method, "status" => status)
+        .increment(1);
     response
 }

@@ -114,7 +114,8 @@ impl Room {
         }
         let Some(sockets) = rooms.sockets() else { return true };
         metrics::counter!("natter_gateway_events_total", "event" => outgoing.event.to_owned()).increment(1);
-        let sent = sockets.within(self.name.clone()).emit(outgoing.event, &(outgoing.body, &outgoing.at));
+        let arguments = (outgoing.body, &outgoing.at);
+        let sent = sockets.within(self.name.clone()).emit(outgoing.event, &arguments);
         // The local adapter is ready at once.
         if let Some(Err(BroadcastError::Socket(errors))) = sent.now_or_never() {
             let full = errors.iter().filter(|error| matches!(error, SocketError::InternalChannelFull)).count();
@@ -286,10 +287,7 @@ fn outgoing(message: &Message) -> Option<Outgoing<'_>> {
     Some(Outgoing {
         event: header(headers::EVENT)?,
         body: serde_json::from_slice(&message.payload).ok()?,
-        at: At {
-            cursor: header("Nats-Sequence")?.parse().ok()?,
-            prev: header("Nats-Last-Sequence")?.parse().ok()?,
-        },
+        at: At { cursor: header("Nats-Sequence")?.parse().ok()?, prev: header("Nats-Last-Sequence")?.parse().ok()? },
         left: header(headers::LEFT).unwrap_or_default().split(',').filter_map(|id| id.trim().parse().ok()).collect(),
     })
 }

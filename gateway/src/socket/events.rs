@@ -4,9 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use contract::{
     Actor, ChatId, Code, Refusal, UserId,
-    chat::{
-        AddReaction, DeleteMessage, EditMessage, MAX_SYNC, NewMessage, RemoveReaction, SendMessage, Sync,
-    },
+    chat::{AddReaction, DeleteMessage, EditMessage, MAX_SYNC, NewMessage, RemoveReaction, SendMessage, Sync},
     event::{Cursor, Seq},
     text::{Emoji, MessageText},
 };
@@ -54,11 +52,9 @@ impl Kind {
     /// Whether it waits for those that the client sent before.
     fn in_order(self) -> bool {
         match self {
-            Self::SendMessage
-            | Self::EditMessage
-            | Self::DeleteMessage
-            | Self::AddReaction
-            | Self::RemoveReaction => true,
+            Self::SendMessage | Self::EditMessage | Self::DeleteMessage | Self::AddReaction | Self::RemoveReaction => {
+                true
+            }
             Self::Sync | Self::RefreshToken => false,
         }
     }

@@ -31,7 +31,7 @@ pub struct World {
     pub auth: Value,
     mail: jetstream::Context,
     user: jetstream::Context,
-    _service: User,
+    service: User,
 }
 
 impl World {
@@ -61,14 +61,16 @@ impl World {
         let caller = Caller::new(nats.connect("gateway").await);
         let mail = jetstream::new(nats.connect("mail").await);
         let user = jetstream::new(nats.connect("user").await);
-        let world = Self { nats, mongo, caller, auth, mail, user, _service: service };
+        let world = Self { nats, mongo, caller, auth, mail, user, service };
         world.wait_until_ready().await;
         world
     }
 
     /// Another one on the same servers and secrets, in place of this one.
     pub async fn restart_with(self, changes: Value) -> Self {
-        let Self { nats, mongo, mut auth, .. } = self;
+        let Self { nats, mongo, mut auth, service, .. } = self;
+        service.stop();
+        service.run_until_stopped().await.unwrap();
         auth.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         Self::start_on(nats, mongo, auth).await
     }

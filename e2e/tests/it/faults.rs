@@ -1,0 +1,170 @@
+//! What dies, dies under load; what was acknowledged stays.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use testkit::{System, SystemOptions, eventually, rest::Rest, socketio::Driver};
+use tokio::task::JoinHandle;
+
+use crate::sight::{Person, SOON, assert_chain, direct, person};
+
+/// Sends until told to stop, retrying what was not acknowledged; remembers what was.
+struct Load {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Sent>,
+}
+
+#[derive(Default)]
+struct Sent {
+    acknowledged: Vec<String>,
+    /// Codes of refusals that were then retried.
+    refused: Vec<String>,
+}
+
+impl Load {
+    fn start(person: &Person, name: &'static str, chat: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, rest, chat) = (stop.clone(), person.rest.clone(), chat.to_owned());
+        let task = tokio::spawn(async move {
+            let mut sent = Sent::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let text = format!("{name}-{}", sent.acknowledged.len());
+                let message = json!({ "chatId": chat, "clientId": text, "text": text });
+                let answer = rest.post("/api/messages", message).await;
+                match answer.status {
+                    200 | 201 => sent.acknowledged.push(text),
+                    _ => sent.refused.push(answer.code().to_owned()),
+                }
+            }
+            sent
+        });
+        Self { stop, task }
+    }
+
+    async fn finish(self) -> Sent {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// Every acknowledged message is in history once, and everybody's socket saw what history says.
+async fn assert_nothing_lost(people: [&Person; 2], chat: &str, sent: &[Sent]) {
+    let history = people[0].history(chat).await;
+    assert_eq!(history.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=history.len() as u64).collect::<Vec<_>>());
+    let texts: BTreeSet<&String> = history.iter().map(|(_, text)| text).collect();
+    assert_eq!(texts.len(), history.len(), "a message is doubled");
+    for text in sent.iter().flat_map(|sent| &sent.acknowledged) {
+        assert!(texts.contains(text), "{text} was acknowledged and is lost");
+    }
+    for person in people {
+        eventually("the socket saw all", SOON, async || (person.seen(chat).len() >= history.len()).then_some(())).await;
+        assert_eq!(person.seen(chat), history);
+        assert_chain(person, chat);
+    }
+}
+
+async fn wait_for_messages(person: &Person, chat: &str, count: usize) {
+    eventually("messages under load", SOON, async || (person.seen(chat).len() >= count).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_chat_instance_killed_under_load_loses_nothing() {
+    let mut system = System::start(SystemOptions { gateways: 2, chats: 2, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await);
+    let chat = direct(&anna, &ben).await;
+    let loads = [Load::start(&anna, "anna", &chat), Load::start(&ben, "ben", &chat)];
+
+    wait_for_messages(&anna, &chat, 100).await;
+    system.instance("chat", 0).kill().await;
+    let seen = anna.seen(&chat).len();
+    wait_for_messages(&anna, &chat, seen + 100).await;
+    system.start_again("chat", 0).await;
+    system.instance("chat", 1).kill().await;
+    let seen = anna.seen(&chat).len();
+    wait_for_messages(&anna, &chat, seen + 100).await;
+
+    let mut sent = Vec::new();
+    for load in loads {
+        sent.push(load.finish().await);
+    }
+    let refused: Vec<&String> = sent.iter().flat_map(|sent| &sent.refused).collect();
+    assert!(refused.iter().all(|code| *code == "unavailable"), "{refused:?}");
+    assert_nothing_lost([&anna, &ben], &chat, &sent).await;
+}
+
+#[tokio::test]
+async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
+    let system = System::start(SystemOptions { gateways: 2, own_mongo: true, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await);
+    let chat = direct(&anna, &ben).await;
+    let loads = [Load::start(&anna, "anna", &chat), Load::start(&ben, "ben", &chat)];
+    wait_for_messages(&anna, &chat, 50).await;
+
+    system.mongo.stop().await;
+    let stopped = Instant::now();
+    // A client that connects now is in its rooms and reads what is recent.
+    let url = system.gateway(0).url();
+    let again = driver.connect(&url, &ben.session.access_token).await.unwrap();
+    again.wait("message:new", |args| args[0]["chatId"] == *chat, SOON).await;
+    let recent = ben.rest.get(&format!("/api/messages/{chat}?limit=20")).await.expect(200);
+    assert_eq!(recent["messages"].as_array().unwrap().len(), 20);
+    // What needs MongoDB says so, and soon.
+    let asked = Instant::now();
+    let refused = eventually("login says unavailable", SOON, async || {
+        let answer = Rest::new(&url)
+            .post("/api/auth/login", json!({ "email": "anna@example.org", "password": "12345678" }))
+            .await;
+        (answer.status == 503).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.code(), "unavailable");
+    assert!(refused.headers.contains_key("retry-after"));
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    // The time itself is what is tested: ten seconds without MongoDB.
+    tokio::time::sleep_until((stopped + Duration::from_secs(10)).into()).await;
+    let seen = anna.seen(&chat).len();
+    wait_for_messages(&anna, &chat, seen + 50).await;
+    system.mongo.start_again().await;
+
+    let mut sent = Vec::new();
+    for load in loads {
+        sent.push(load.finish().await);
+    }
+    assert!(sent.iter().all(|sent| sent.refused.is_empty()), "sends go on");
+    assert_nothing_lost([&anna, &ben], &chat, &sent).await;
+    let count: usize = anna.history(&chat).await.len();
+    let database = system.mongo.connect().await;
+    eventually("MongoDB has everything", Duration::from_secs(40), async || {
+        let archived = database.collection::<Value>("messages").count_documents(mongodb::bson::doc! {}).await.ok()?;
+        (archived == count as u64).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nats_restarted_under_load_loses_nothing() {
+    let mut system = System::start(SystemOptions { gateways: 2, chats: 2, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await);
+    let chat = direct(&anna, &ben).await;
+    let loads = [Load::start(&anna, "anna", &chat), Load::start(&ben, "ben", &chat)];
+    wait_for_messages(&anna, &chat, 50).await;
+    system.nats.kill().await;
+    system.nats.start_again().await;
+    let seen = anna.seen(&chat).len();
+    wait_for_messages(&anna, &chat, seen + 50).await;
+    let mut sent = Vec::new();
+    for load in loads {
+        sent.push(load.finish().await);
+    }
+    assert_nothing_lost([&anna, &ben], &chat, &sent).await;
+}

@@ -1,0 +1,9 @@
+//! Natter from outside: REST and the official Socket.IO client, through processes that may die.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps says what it expects")]
+
+mod bad_input;
+mod faults;
+mod groups;
+mod sessions;
+mod sight;
+mod two_people;

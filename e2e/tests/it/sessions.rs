@@ -1,0 +1,70 @@
+//! Sessions as a frontend lives with them: over all gateways at once.
+
+use serde_json::json;
+use testkit::{System, SystemOptions, rest::Rest, socketio::Driver};
+
+use crate::sight::{SOON, person};
+
+#[tokio::test]
+async fn a_password_account_from_registration_to_logout() {
+    let system = System::start(SystemOptions::default()).await;
+    let rest = system.rest();
+    let account = json!({ "email": " Anna@Example.org ", "password": "correct horse", "name": "Anna" });
+    let answer = rest.post("/api/auth/register", account.clone()).await.expect(202);
+    assert_eq!(answer, json!({ "status": "verification_required" }));
+    let login = json!({ "email": "anna@example.org", "password": "correct horse" });
+    assert_eq!(rest.post("/api/auth/login", login.clone()).await.expect(403)["code"], "email_unverified");
+    let code = system.code_after("anna@example.org", 0).await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    let verify = |code: &str| json!({ "email": "anna@example.org", "code": code });
+    assert_eq!(rest.post("/api/auth/verify", verify(wrong)).await.expect(401)["code"], "unauthenticated");
+    let tokens = rest.post("/api/auth/verify", verify(&code)).await.expect(200);
+    assert_eq!((&tokens["tokenType"], &tokens["user"]["name"]), (&json!("Bearer"), &json!("Anna")));
+    assert_eq!(rest.post("/api/auth/verify", verify(&code)).await.status, 401, "a code works once");
+
+    let tokens = rest.post("/api/auth/login", login).await.expect(200);
+    let me = rest.with_token(tokens["accessToken"].as_str().unwrap());
+    let account_now = me.get("/api/auth/me").await.expect(200);
+    assert_eq!((&account_now["emailVerified"], &account_now["role"]), (&json!(true), &json!("user")));
+    assert_eq!(me.get("/api/auth/sessions").await.expect(200)["sessions"].as_array().map(Vec::len), Some(2));
+    // The owner of a taken address is told, nobody else is.
+    assert_eq!(rest.post("/api/auth/register", account).await.expect(202), answer);
+    testkit::eventually("the notice", SOON, async || {
+        system.letters("anna@example.org").iter().any(|letter| letter.contains("already")).then_some(())
+    })
+    .await;
+
+    let fresh = rest.post("/api/auth/refresh", json!({ "refreshToken": tokens["refreshToken"] })).await.expect(200);
+    assert_ne!(fresh["refreshToken"], tokens["refreshToken"]);
+    let me = rest.with_token(fresh["accessToken"].as_str().unwrap());
+    me.post("/api/auth/logout", json!({})).await.expect(204);
+    testkit::eventually("the token is refused", SOON, async || {
+        (me.get("/api/auth/me").await.status == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn logout_closes_the_sockets_of_the_session_on_every_gateway() {
+    let system = System::start(SystemOptions { gateways: 2, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let anna = person(&system, &driver, "anna", 0).await;
+    let far = driver.connect(&system.gateway(1).url(), &anna.session.access_token).await.unwrap();
+    let other_session = system.sign_up("anna@example.org").await;
+    let stays = driver.connect(&system.gateway(1).url(), &other_session.access_token).await.unwrap();
+
+    anna.rest.post("/api/auth/logout", json!({})).await.expect(204);
+    for socket in [&anna.socket, &far] {
+        socket.wait("session:revoked", |_| true, SOON).await;
+        socket.wait("disconnect", |_| true, SOON).await;
+    }
+    for gateway in 0..2 {
+        let url = system.gateway(gateway).url();
+        let refused = driver.connect(&url, &anna.session.access_token).await.err().unwrap();
+        assert_eq!(refused.message, "unauthenticated");
+        let rest = Rest::new(url).with_token(&anna.session.access_token);
+        assert_eq!(rest.get("/api/auth/me").await.expect(401)["code"], "unauthenticated");
+    }
+    // Another session of the same person goes on.
+    assert_eq!(stays.request("sync", json!({ "chats": {} })).await["ok"], true);
+}

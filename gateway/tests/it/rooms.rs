@@ -1,0 +1,197 @@
+//! From the log to the clients.
+
+use contract::{ChatId, event::Cursor};
+use serde_json::{Value, json};
+use testkit::{eventually, socketio::Client};
+
+use crate::world::{Person, SOON, World};
+
+/// `{cursor, prev}` of the log events a client got of this name.
+fn positions(client: &Client, event: &str) -> Vec<(Cursor, Cursor)> {
+    let at = |args: &Vec<Value>| (args[1]["cursor"].as_u64().unwrap(), args[1]["prev"].as_u64().unwrap());
+    client.events_named(event).iter().map(at).collect()
+}
+
+#[tokio::test]
+async fn events_reach_every_member_on_every_gateway_once_and_in_order() {
+    let world = World::start().await;
+    let (one, other) = (world.gateway().await, world.gateway().await);
+    let (anna, ben, carl) = (Person::new(), Person::new(), Person::new());
+    let (chat, empty) = (ChatId::new(), ChatId::new());
+    world.join_quietly(chat, &[anna, ben]);
+    let clients = [
+        world.client(&one, anna).await,
+        world.client(&other, anna).await,
+        world.client(&other, ben).await,
+        world.driver.connect_polling(&one.url, &world.token(ben)).await.unwrap(),
+    ];
+    let stranger = world.client(&one, carl).await;
+
+    let mut expected = Vec::new();
+    let mut prev = 0;
+    for number in 0..50 {
+        world.append(empty, "message:new", "{}").await;
+        let cursor = world.append(chat, "message:new", &json!({ "text": "é👍", "number": number }).to_string()).await;
+        expected.push((cursor, prev));
+        prev = cursor;
+    }
+    for client in &clients {
+        client.wait("message:new", |args| args[0]["number"] == 49, SOON).await;
+        assert_eq!(positions(client, "message:new"), expected);
+        assert_eq!(client.events_named("message:new")[0][0]["text"], "é👍");
+    }
+    assert!(stranger.events_named("message:new").is_empty());
+}
+
+#[tokio::test]
+async fn a_gap_is_filled_from_the_log() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    let first = world.append(chat, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+
+    world.republish(false).await;
+    let second = world.append(chat, "message:edited", r#"{"n":2}"#).await;
+    let third = world.append(chat, "message:new", r#"{"n":3}"#).await;
+    world.republish(true).await;
+    let fourth = world.append(chat, "message:new", r#"{"n":4}"#).await;
+
+    client.wait("message:new", |args| args[0]["n"] == 4, SOON).await;
+    assert_eq!(positions(&client, "message:edited"), [(second, first)]);
+    assert_eq!(positions(&client, "message:new"), [(first, 0), (third, second), (fourth, third)]);
+    let order: Vec<_> = client.events().iter().filter_map(|event| event.args.first()?["n"].as_u64()).collect();
+    assert_eq!(order, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_happened_while_nats_was_away_is_found_without_a_further_event() {
+    let mut world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    world.append(chat, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+    world.republish(false).await;
+    world.append(chat, "message:new", r#"{"n":2}"#).await;
+    world.nats.stop().await;
+    world.nats.start_again().await;
+    client.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    assert_eq!(client.events_named("message:new").len(), 2);
+}
+
+#[tokio::test]
+async fn who_is_removed_gets_that_event_and_nothing_after_it() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (anna, ben) = (Person::new(), Person::new());
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna, ben]);
+    let (of_anna, of_ben) = (world.client(&gateway, anna).await, world.client(&gateway, ben).await);
+
+    let removal = world.append_with(chat, "chat:members", r#"{"change":{}}"#, &[ben]).await;
+    world.append(chat, "message:new", r#"{"n":1}"#).await;
+    // The archive says so later, as does an older entry that was on its way.
+    world.put_member(chat, ben, true, removal - 1).await;
+    world.put_member(chat, ben, false, removal).await;
+    world.append(chat, "message:new", r#"{"n":2}"#).await;
+
+    of_anna.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    of_ben.wait("chat:left", |args| args[0] == json!({ "chatId": chat }), SOON).await;
+    // Something that comes after all of the above.
+    let other = ChatId::new();
+    world.put_member(other, ben, true, 1).await;
+    of_ben.wait("chat:joined", |args| args[0]["id"] == json!(other), SOON).await;
+    let names: Vec<_> = of_ben.events().iter().map(|event| event.event.clone()).collect();
+    assert_eq!(names, ["connect", "chat:members", "chat:left", "chat:joined"]);
+}
+
+#[tokio::test]
+async fn who_is_added_gets_the_chat_and_then_its_events() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let ben = Person::new();
+    let clients = [world.client(&gateway, ben).await, world.client(&gateway, ben).await];
+    let chat = ChatId::new();
+    let before = world.append(chat, "chat:created", r#"{"n":0}"#).await;
+    world.answer("call.chat.get", move |_| {
+        let mut view = crate::world::chat_json(chat);
+        view["cursor"] = before.into();
+        Ok(view)
+    });
+    world.put_member(chat, ben, true, before).await;
+    for client in &clients {
+        client.wait("chat:joined", |args| args[0]["id"] == json!(chat), SOON).await;
+    }
+    let after = world.append(chat, "message:new", r#"{"n":1}"#).await;
+    for client in &clients {
+        client.wait("message:new", |_| true, SOON).await;
+        assert_eq!(positions(client, "message:new"), [(after, before)]);
+        assert!(client.events_named("chat:created").is_empty());
+    }
+    // Only a setting changed: nothing to tell.
+    world.put_member(chat, ben, true, before).await;
+    world.append(chat, "message:new", r#"{"n":2}"#).await;
+    clients[0].wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    assert_eq!(clients[0].events_named("chat:joined").len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_chat_empties_its_room() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    world.append(chat, "chat:deleted", &json!({ "chatId": chat }).to_string()).await;
+    client.wait("chat:deleted", |_| true, SOON).await;
+    let rooms = format!("{}/subsz?subs=1", world.nats.monitor_url());
+    let wanted = format!("room.{chat}.>");
+    eventually("the room to be closed", SOON, async || {
+        let body = reqwest::get(&rooms).await.ok()?.text().await.ok()?;
+        (!body.contains(&wanted)).then_some(())
+    })
+    .await;
+    assert!(client.events_named("chat:left").is_empty());
+}
+
+#[tokio::test]
+async fn a_room_is_subscribed_to_only_while_somebody_is_in_it() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let subscriptions = format!("{}/subsz?subs=1", world.nats.monitor_url());
+    let wanted = format!("room.{chat}.>");
+    let subscribed = async || reqwest::get(&subscriptions).await.unwrap().text().await.unwrap().contains(&wanted);
+    for _ in 0..3 {
+        let clients = [world.client(&gateway, person).await, world.client(&gateway, person).await];
+        assert!(subscribed().await);
+        drop(clients);
+        eventually("the room to be closed", SOON, async || (!subscribed().await).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_log_event_is_passed_over() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    let subject = contract::storage::log_subject(chat);
+    for body in ["", "{", "\u{0}", "{}"] {
+        // Without the header that names the event.
+        world.chat.jetstream().publish(subject.clone(), body.into()).await.unwrap().await.unwrap();
+    }
+    world.append(chat, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+}
