@@ -21,8 +21,11 @@ use tokio_util::task::TaskTracker;
 use crate::{app::App, calls::Calls, identity::Identity, revoked::Revoked, rooms::Rooms};
 pub use config::{Config, HttpConfig, SocketConfig};
 
-/// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged.
+/// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged,
 const FINISH: Duration = Duration::from_secs(5);
+/// and requests this long to be answered: less than the lifecycle's deadline, for a client that never ends its request
+/// is no fault of ours.
+const ANSWER: Duration = Duration::from_secs(7);
 
 /// A running gateway.
 pub struct Gateway {
@@ -103,10 +106,18 @@ async fn serve(
         }
     });
     let service = http::router(app, layer).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = lifecycle.soft().clone().cancelled_owned();
+    let soft = lifecycle.soft().clone();
     lifecycle.keep("http", async move {
-        if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the public port failed");
+        let served = axum::serve(listener, service).with_graceful_shutdown(soft.clone().cancelled_owned());
+        let patience = async {
+            soft.cancelled().await;
+            tokio::time::sleep(ANSWER).await;
+        };
+        tokio::select! {
+            outcome = served => if let Err(error) = outcome {
+                tracing::error!(%error, "the public port failed");
+            },
+            () = patience => tracing::warn!("some requests were not answered before the stop"),
         }
     });
     Ok(addr)

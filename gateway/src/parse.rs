@@ -1,7 +1,7 @@
 //! From a client's JSON to the contract's types, for REST and sockets alike; what does not fit names its field.
 
 use contract::{Code, Refusal};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// Why a client's JSON cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +22,10 @@ impl From<Unfit> for Refusal {
 
 /// Reads `json`; unknown fields are ignored.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
+    // serde would take an array for a struct, field by field.
+    if json.trim_ascii_start().first() == Some(&b'[') {
+        return Err(checked(json, Refusal::field("", "must be an object, not an array")));
+    }
     let deserializer = &mut serde_json::Deserializer::from_slice(json);
     match serde_path_to_error::deserialize(&mut *deserializer) {
         Ok(value) => match deserializer.end() {
@@ -32,9 +36,17 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
             let message = error.inner().to_string();
             // serde_json appends " at line 1 column 7", which helps nobody who sends one line.
             let message = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
-            Err(Unfit::Invalid(Refusal::field(field(&error.path().to_string(), message), message)))
+            Err(checked(json, Refusal::field(field(&error.path().to_string(), message), message)))
         }
         Err(error) => Err(malformed(&error.inner().to_string())),
+    }
+}
+
+/// What does not fit may also be broken further on: that comes first.
+fn checked(json: &[u8], refusal: Refusal) -> Unfit {
+    match serde_json::from_slice::<IgnoredAny>(json) {
+        Ok(IgnoredAny) => Unfit::Invalid(refusal),
+        Err(error) => malformed(&error.to_string()),
     }
 }
 
@@ -77,21 +89,17 @@ mod tests {
         assert_eq!(field_of::<NewMessage>(&message(r#""text":"twice""#)), "text");
         assert_eq!(field_of::<Register>(r#"{"email":["a@b.org"],"password":"12345678","name":"A"}"#), "email");
         assert_eq!(field_of::<Register>(r#"{"email":"a@b.org","password":"1234567","name":"A"}"#), "password");
-        assert_eq!(field_of::<Register>("[]"), "");
+        assert_eq!(field_of::<Register>(r#"["a@b.org","12345678","A"]"#), "");
         assert_eq!(field_of::<Register>("null"), "");
     }
 
     #[test]
     fn what_is_no_json_is_malformed() {
-        for json in ["", "{", "{\"a\":}", "{} {}", "\u{0}", "{\"email\":\"\\ud800\"}"] {
-            assert!(
-                matches!(parse::<Register>(json.as_bytes()), Err(Unfit::Malformed(_) | Unfit::Invalid(_))),
-                "{json}"
-            );
+        let broken: [&[u8]; 8] = [b"", b"{", b"{\"email\":}", b"{} {}", b"\0", b"[1", b"{\"email\":[1,", b"\xff\xfe"];
+        for json in broken {
+            assert!(matches!(parse::<Register>(json), Err(Unfit::Malformed(_))), "{}", json.escape_ascii());
         }
-        assert!(matches!(parse::<Register>(b"{\"email\":"), Err(Unfit::Malformed(_))));
-        assert!(matches!(parse::<Register>(b"\xff\xfe"), Err(Unfit::Malformed(_))));
         let deep = "[".repeat(100_000);
-        assert!(parse::<serde_json::Value>(deep.as_bytes()).is_err());
+        assert!(matches!(parse::<serde_json::Value>(deep.as_bytes()), Err(Unfit::Malformed(_))));
     }
 }

@@ -13,6 +13,11 @@ use crate::Nats;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Status of the message that ends a batch.
 const END_OF_BATCH: u16 = 204;
+/// Status of the answer to a `multi_last` request that more than 1,024 subjects match.
+const TOO_MANY: u16 = 413;
+/// Messages and bytes of one page where that is so.
+const PAGE: u32 = 1_000;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Subjects of one `multi_last` request; the server refuses more than 1,024 results.
 const SUBJECTS: usize = 1_000;
 
@@ -46,6 +51,8 @@ pub enum ReadError {
     TimedOut,
     #[error("the server refused: {0}")]
     Refused(String),
+    #[error("more subjects match than one request may answer")]
+    TooMany,
     #[error("the answer is not as ADR-31 says")]
     Malformed,
 }
@@ -77,13 +84,34 @@ pub async fn next_events(
     batch(nats.client(), stream, &question).await
 }
 
-/// The last message of each subject that matches one of `subjects`.
+/// The last message of each subject that matches one of `subjects`; a wildcard may match any number in a stream that keeps
+/// one message per subject, as a bucket does, and 1,024 in others.
 pub async fn last_events(nats: &Nats, stream: &str, subjects: &[String]) -> Result<Vec<Logged>, ReadError> {
     let mut all = Vec::new();
     for subjects in subjects.chunks(SUBJECTS) {
-        all.extend(batch(nats.client(), stream, &MultiLast { multi_last: subjects }).await?.0);
+        match batch(nats.client(), stream, &MultiLast { multi_last: subjects }).await {
+            Ok((last, _)) => all.extend(last),
+            Err(ReadError::TooMany) => {
+                for subject in subjects {
+                    all.extend(every_event(nats, stream, subject).await?);
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(all)
+}
+
+async fn every_event(nats: &Nats, stream: &str, subject: &str) -> Result<Vec<Logged>, ReadError> {
+    let mut all: Vec<Logged> = Vec::new();
+    loop {
+        let from = all.last().map_or(1, |last| last.sequence + 1);
+        let (events, more) = next_events(nats, stream, subject, from, PAGE, PAGE_BYTES).await?;
+        all.extend(events);
+        if !more {
+            return Ok(all);
+        }
+    }
 }
 
 async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Result<(Vec<Logged>, bool), ReadError> {
@@ -102,6 +130,7 @@ async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Resu
                 let pending = header(&answer, "Nats-Num-Pending").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
                 return Ok((messages, pending > 0));
             }
+            Some(status) if status.as_u16() == TOO_MANY => return Err(ReadError::TooMany),
             Some(StatusCode::NO_RESPONDERS) => return Err(ReadError::Refused("the stream is not there".into())),
             Some(status) => return Err(ReadError::Refused(answer.description.unwrap_or_else(|| status.to_string()))),
         }

@@ -78,8 +78,18 @@ struct Entry {
 
 /// A key as it stands, read.
 struct Current {
+    purpose: Purpose,
+    key: String,
     revision: u64,
+    /// Unless it has expired.
     entry: Option<Entry>,
+}
+
+impl Current {
+    /// The entry, unless wrong tries have killed its code.
+    fn living(&self, tries: u32) -> Option<&Entry> {
+        self.entry.as_ref().filter(|entry| entry.attempts < tries)
+    }
 }
 
 /// What became of the wish for a code.
@@ -161,21 +171,21 @@ impl Codes {
     }
 
     async fn issue(&self, purpose: Purpose, email: &Email, pending: Option<Pending>) -> Result<Issued, Refusal> {
-        let key = purpose.key(email);
         for round in 0..ROUNDS {
             pause(round).await;
             let now = Time::now();
-            let Current { revision, entry: last } = self.read(&key, now).await?;
-            let contested = last.as_ref().is_some_and(|last| contradicts(last.pending.as_ref(), pending.as_ref()));
-            if let Some(mut last) = last.filter(|last| now < last.sent_at.plus(self.resend)) {
+            let last = self.read(purpose, email, now).await?;
+            let contested =
+                last.entry.as_ref().is_some_and(|entry| contradicts(entry.pending.as_ref(), pending.as_ref()));
+            if let Some(entry) = last.entry.as_ref().filter(|entry| now < entry.sent_at.plus(self.resend)) {
                 if contested {
-                    last.pending = last.pending.map(without_password);
-                    if self.write(&key, &last, now, revision).await?.is_none() {
+                    let entry = Entry { pending: entry.pending.clone().map(without_password), ..entry.clone() };
+                    if self.write(&last, &entry, now).await?.is_none() {
                         continue;
                     }
                 }
-                let wait = last.sent_at.plus(self.resend).since(now);
-                return Ok(if last.attempts < self.tries { Issued::OnItsWay } else { Issued::Wait(wait) });
+                let wait = entry.sent_at.plus(self.resend).since(now);
+                return Ok(if last.living(self.tries).is_some() { Issued::OnItsWay } else { Issued::Wait(wait) });
             }
             let code = format!("{:06}", rand::random_range(0..1_000_000));
             let entry = Entry {
@@ -185,7 +195,7 @@ impl Codes {
                 expires_at: now.plus(self.lifetime),
                 pending: if contested { pending.clone().map(without_password) } else { pending.clone() },
             };
-            if let Some(revision) = self.write(&key, &entry, now, revision).await? {
+            if let Some(revision) = self.write(&last, &entry, now).await? {
                 return Ok(Issued::New { code, expires_at: entry.expires_at, revision });
             }
         }
@@ -196,70 +206,70 @@ impl Codes {
     /// that could have been meant; `None` is all that is said about why it does not work.
     pub async fn redeem(&self, email: &Email, code: &str) -> Result<Option<Redeemed>, Refusal> {
         let mut counted = [false; Purpose::ALL.len()];
-        'again: for round in 0..ROUNDS {
+        for round in 0..ROUNDS {
             pause(round).await;
             let now = Time::now();
-            let keys = Purpose::ALL.map(|purpose| purpose.key(email));
-            let [register, sign_in] = &keys;
-            let (register, sign_in) = futures::try_join!(self.read(register, now), self.read(sign_in, now))?;
-            let sign_in_asked_for = sign_in.entry.is_some();
-            let current = [register, sign_in];
-
-            for ((purpose, key), Current { revision, entry }) in Purpose::ALL.iter().zip(&keys).zip(&current) {
-                let Some(entry) = entry.as_ref().filter(|entry| entry.attempts < self.tries) else { continue };
-                if !self
-                    .key
-                    .verifies(&parts(*purpose, email, code), &BASE64_STANDARD.decode(&entry.mac).unwrap_or_default())
-                {
-                    continue;
-                }
-                match kv::delete_at(&self.nats, OTP_BUCKET, key, *revision).await {
-                    Ok(()) => {
-                        // Who has just asked for a code to sign in may well have typed the wrong one of two: then the
-                        // password that comes with it is not theirs.
-                        let pending = entry.pending.clone();
-                        let pending = if sign_in_asked_for { pending.map(without_password) } else { pending };
-                        return Ok(Some(Redeemed { pending }));
-                    }
-                    Err(KvError::Conflict) => continue 'again,
+            let [register, sign_in] = Purpose::ALL.map(|purpose| self.read(purpose, email, now));
+            let current: [_; Purpose::ALL.len()] = futures::try_join!(register, sign_in)?.into();
+            if let Some(right) = current.iter().find(|current| self.opens(current, email, code)) {
+                match kv::delete_at(&self.nats, OTP_BUCKET, &right.key, right.revision).await {
+                    Ok(()) => return Ok(Some(redeemed(right, &current))),
+                    Err(KvError::Conflict) => {}
                     Err(error) => return Err(absent(OTP_BUCKET, &error)),
                 }
+            } else if self.count(&current, &mut counted, now).await? {
+                return Ok(None);
             }
-            for (index, (key, Current { revision, entry })) in keys.iter().zip(&current).enumerate() {
-                let Some(entry) = entry.as_ref().filter(|entry| entry.attempts < self.tries) else { continue };
-                if counted[index] {
-                    continue;
-                }
-                let entry = Entry { attempts: entry.attempts + 1, ..entry.clone() };
-                if self.write(key, &entry, now, *revision).await?.is_none() {
-                    continue 'again;
-                }
-                counted[index] = true;
-            }
-            return Ok(None);
         }
         Err(busy())
     }
 
-    async fn read(&self, key: &str, now: Time) -> Result<Current, Refusal> {
-        let Latest { revision, value } = kv::latest(&self.nats, OTP_BUCKET, key).await?;
-        let entry = value.map(|value| serde_json::from_slice::<Entry>(&value)).transpose();
-        let entry = entry.map_err(|error| fault("reading a one-time code", &error))?;
-        Ok(Current { revision, entry: entry.filter(|entry| now < entry.expires_at) })
+    fn opens(&self, current: &Current, email: &Email, code: &str) -> bool {
+        let mac = current.living(self.tries).and_then(|entry| BASE64_STANDARD.decode(&entry.mac).ok());
+        mac.is_some_and(|mac| self.key.verifies(&parts(current.purpose, email, code), &mac))
     }
 
-    /// Writes over `revision` what expires when it should; `None` where another was faster.
-    async fn write(&self, key: &str, entry: &Entry, now: Time, revision: u64) -> Result<Option<u64>, Refusal> {
+    /// Counts a wrong try against each living code that it has not been counted against; false where another was faster.
+    async fn count(&self, current: &[Current], counted: &mut [bool], now: Time) -> Result<bool, Refusal> {
+        for (current, counted) in current.iter().zip(counted).filter(|(_, counted)| !**counted) {
+            let Some(entry) = current.living(self.tries) else { continue };
+            let entry = Entry { attempts: entry.attempts + 1, ..entry.clone() };
+            if self.write(current, &entry, now).await?.is_none() {
+                return Ok(false);
+            }
+            *counted = true;
+        }
+        Ok(true)
+    }
+
+    async fn read(&self, purpose: Purpose, email: &Email, now: Time) -> Result<Current, Refusal> {
+        let key = purpose.key(email);
+        let Latest { revision, value } = kv::latest(&self.nats, OTP_BUCKET, &key).await?;
+        let entry = value.map(|value| serde_json::from_slice::<Entry>(&value)).transpose();
+        let entry = entry.map_err(|error| fault("reading a one-time code", &error))?;
+        Ok(Current { purpose, key, revision, entry: entry.filter(|entry| now < entry.expires_at) })
+    }
+
+    /// Writes over what was read what expires when it should; `None` where another was faster.
+    async fn write(&self, over: &Current, entry: &Entry, now: Time) -> Result<Option<u64>, Refusal> {
         let value = serde_json::to_vec(entry).map_err(|error| fault("writing a one-time code", &error))?;
         let left = entry.expires_at.since(now);
         // The entry says to the millisecond when it expires; the server, in whole seconds, must not be earlier.
         let ttl = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        match self.nats.put_at(OTP_BUCKET, key, value.into(), Some(ttl), revision).await {
+        match self.nats.put_at(OTP_BUCKET, &over.key, value.into(), Some(ttl), over.revision).await {
             Ok(revision) => Ok(Some(revision)),
             Err(KvError::Conflict) => Ok(None),
             Err(error) => Err(absent(OTP_BUCKET, &error)),
         }
     }
+}
+
+/// Who has just asked for a code to sign in as well may have typed the wrong one of two: then the password that comes
+/// with it is not theirs.
+fn redeemed(right: &Current, current: &[Current]) -> Redeemed {
+    let pending = right.entry.as_ref().and_then(|entry| entry.pending.clone());
+    let asked_to_sign_in = current.iter().any(|current| current.purpose == Purpose::SignIn && current.entry.is_some());
+    Redeemed { pending: if asked_to_sign_in { pending.map(without_password) } else { pending } }
 }
 
 /// Whether two registrations of one address are not one and the same.

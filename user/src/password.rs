@@ -99,6 +99,8 @@ fn hash(argon2: &Argon2<'_>, password: &str, salt: &[u8; SALT]) -> argon2::passw
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use contract::Code;
 
     use super::*;
@@ -131,31 +133,37 @@ mod tests {
         let stored = old.hash("correct horse", rand::random()).await.unwrap();
         assert!(new.verify("correct horse", Some(&stored)).await.unwrap());
         assert!(new.is_outdated(&stored) && !old.is_outdated(&stored));
+        assert!(!new.is_outdated(&new.dummy), "the dummy is as much work as the real ones");
     }
 
     #[tokio::test]
     async fn beyond_the_queue_is_refused_and_the_queue_is_served() {
         let passwords = Arc::new(passwords(1, 1, 1));
         let (release, held) = std::sync::mpsc::channel::<()>();
+        let released = Arc::new(AtomicBool::new(false));
         let first = tokio::spawn({
             let passwords = passwords.clone();
             async move { passwords.work(move || held.recv().is_ok()).await }
         });
         let second = tokio::spawn({
-            let passwords = passwords.clone();
+            let (passwords, released) = (passwords.clone(), released.clone());
             async move {
                 while passwords.admitted.available_permits() == 2 {
                     tokio::task::yield_now().await;
                 }
-                passwords.work(|| true).await
+                passwords.work(move || released.load(Ordering::SeqCst)).await
             }
         });
         while passwords.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(passwords.work(|| true).await.unwrap_err().code, Code::RateLimited);
+        // Time for the second to begin, which it must not.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        released.store(true, Ordering::SeqCst);
         release.send(()).unwrap();
-        assert!(first.await.unwrap().unwrap() && second.await.unwrap().unwrap());
+        assert!(first.await.unwrap().unwrap());
+        assert!(second.await.unwrap().unwrap(), "began before the first had ended");
         assert!(passwords.work(|| true).await.unwrap());
     }
 }

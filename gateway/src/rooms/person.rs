@@ -72,6 +72,8 @@ impl Rooms {
 
     /// Makes the user's sockets here be in the rooms of all of their chats, and in no others.
     async fn compare(&self, user: UserId) -> Result<(), Refusal> {
+        // All people here do this at the same time. The semaphore is never closed.
+        let _reader = self.0.readers.acquire().await;
         let before = self.table().chats_of_user(user);
         let now = self.0.calls.idempotent(&GetRooms { user_id: user }).await?.chat_ids;
         for chat in &now {

@@ -9,7 +9,10 @@ use contract::{ChatId, Refusal};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::world::{Person, World, message_json};
+use crate::{
+    raw::Raw,
+    world::{Person, World, message_json},
+};
 
 #[tokio::test]
 async fn a_message_is_sent_and_its_stored_json_returned_untouched() {
@@ -158,4 +161,44 @@ async fn a_call_that_an_instance_did_not_live_to_answer_is_made_again() {
     });
     assert_eq!(client.request("message:send", payload).await["error"]["code"], "unavailable");
     assert_eq!(*calls.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn packets_that_no_client_sends_are_acknowledged_or_end_the_connection() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let bystander = world.client(&gateway, person).await;
+    let raw = Raw::connect(&gateway.url, &world.token(person)).await;
+    // No payload, many arguments, a binary payload, an event without a name that we know.
+    let status = raw.write(&[
+        r#"421["message:send"]"#,
+        r#"422["sync",{"chats":1},2,[],null]"#,
+        r#"451-3["message:send",{"_placeholder":true,"num":0}]"#,
+        "bAAEC",
+        r#"424["",{}]"#,
+        r#"42["message:send",null]"#,
+        r#"49999["sync"]"#,
+    ]);
+    assert_eq!(status.await, 200);
+    let mut acks = Vec::new();
+    while acks.len() < 4 {
+        acks.extend(raw.read().await.into_iter().filter(|packet| packet.starts_with("43")));
+    }
+    acks.sort();
+    for (ack, (id, code)) in acks.iter().zip([(1, "invalid"), (2, "invalid"), (3, "invalid"), (4, "not_found")]) {
+        assert!(ack.starts_with(&format!("43{id}[")) && ack.contains(code), "{ack}");
+    }
+    for garbage in ["42", "42[]", "42{}", "42[1]", "42[\"a\"", "43", "439[]", "45", "451-", "4", "9", "", "é", "42[{}]"]
+    {
+        let raw = Raw::connect(&gateway.url, &world.token(person)).await;
+        let status = raw.write(&[garbage]).await;
+        assert!(status < 500, "{garbage}: {status}");
+        let raw = Raw::open(&gateway.url).await;
+        assert!(raw.write(&[garbage]).await < 500, "{garbage} before connecting");
+    }
+    let large = "x".repeat(300_000);
+    assert_eq!(Raw::connect(&gateway.url, &world.token(person)).await.write(&[&large]).await, 413);
+    assert!(bystander.events_named("disconnect").is_empty());
+    assert_eq!(bystander.request("no:such", json!({})).await["error"]["code"], "not_found");
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod events;
+mod raw;
 mod rest;
 mod rooms;
 mod world;

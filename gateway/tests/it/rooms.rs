@@ -4,7 +4,10 @@ use contract::{ChatId, event::Cursor};
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
 
-use crate::world::{Person, SOON, World};
+use crate::{
+    raw::Raw,
+    world::{Person, SOON, World},
+};
 
 /// `{cursor, prev}` of the log events a client got of this name.
 fn positions(client: &Client, event: &str) -> Vec<(Cursor, Cursor)> {
@@ -152,7 +155,8 @@ async fn a_deleted_chat_empties_its_room() {
     world.append(chat, "chat:deleted", &json!({ "chatId": chat }).to_string()).await;
     client.wait("chat:deleted", |_| true, SOON).await;
     let rooms = format!("{}/subsz?subs=1", world.nats.monitor_url());
-    let wanted = format!("room.{chat}.>");
+    // Without the last token, which the server writes as "\u003e".
+    let wanted = format!("room.{chat}.");
     eventually("the room to be closed", SOON, async || {
         let body = reqwest::get(&rooms).await.ok()?.text().await.ok()?;
         (!body.contains(&wanted)).then_some(())
@@ -169,7 +173,8 @@ async fn a_room_is_subscribed_to_only_while_somebody_is_in_it() {
     let chat = ChatId::new();
     world.join_quietly(chat, &[person]);
     let subscriptions = format!("{}/subsz?subs=1", world.nats.monitor_url());
-    let wanted = format!("room.{chat}.>");
+    // Without the last token, which the server writes as "\u003e".
+    let wanted = format!("room.{chat}.");
     let subscribed = async || reqwest::get(&subscriptions).await.unwrap().text().await.unwrap().contains(&wanted);
     for _ in 0..3 {
         let clients = [world.client(&gateway, person).await, world.client(&gateway, person).await];
@@ -194,4 +199,27 @@ async fn what_is_no_log_event_is_passed_over() {
     }
     world.append(chat, "message:new", r#"{"n":1}"#).await;
     client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+}
+
+#[tokio::test]
+async fn who_reads_too_slowly_is_told_to_catch_up() {
+    let world = World::start().await;
+    let gateway = world.gateway_with(|config| config.socket.buffer = 8).await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let slow = Raw::connect(&gateway.url, &world.token(person)).await;
+    let brisk = world.client(&gateway, person).await;
+    let mut last = 0;
+    for number in 0..40 {
+        last = world.append(chat, "message:new", &json!({ "n": number }).to_string()).await;
+        brisk.wait("message:new", |args| args[0]["n"] == number, SOON).await;
+    }
+    let mut packets = Vec::new();
+    let hint = format!("42{}", json!(["chat:cursor", { "chatId": chat, "cursor": last }]));
+    while !packets.contains(&hint) {
+        packets.extend(slow.read().await);
+    }
+    assert!(packets.iter().filter(|packet| packet.contains("message:new")).count() < 40);
+    brisk.wait("chat:cursor", |args| args[0] == json!({ "chatId": chat, "cursor": last }), SOON).await;
 }

@@ -1,6 +1,6 @@
 //! The service with everything around it, and what a person does with it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use async_nats::jetstream::{self, message::StreamMessage, stream};
 use contract::{
@@ -17,7 +17,15 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use mongodb::bson::Document;
 use serde_json::{Value, json};
 use service::Caller;
-use testkit::{Mongo, Nats, eventually, secrets};
+use testkit::{
+    Mongo, Nats, eventually, free_port,
+    process::{Output, Process},
+    scratch, secrets,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use user::{Config, User};
 
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -31,7 +39,7 @@ pub struct World {
     pub auth: Value,
     mail: jetstream::Context,
     user: jetstream::Context,
-    service: User,
+    service: Option<User>,
 }
 
 impl World {
@@ -61,18 +69,41 @@ impl World {
         let caller = Caller::new(nats.connect("gateway").await);
         let mail = jetstream::new(nats.connect("mail").await);
         let user = jetstream::new(nats.connect("user").await);
-        let world = Self { nats, mongo, caller, auth, mail, user, service };
+        let world = Self { nats, mongo, caller, auth, mail, user, service: Some(service) };
         world.wait_until_ready().await;
         world
     }
 
     /// Another one on the same servers and secrets, in place of this one.
-    pub async fn restart_with(self, changes: Value) -> Self {
-        let Self { nats, mongo, mut auth, service, .. } = self;
-        service.stop();
-        service.run_until_stopped().await.unwrap();
+    pub async fn restart_with(mut self, changes: Value) -> Self {
+        self.stop().await;
+        let Self { nats, mongo, mut auth, .. } = self;
         auth.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         Self::start_on(nats, mongo, auth).await
+    }
+
+    async fn stop(&mut self) {
+        if let Some(service) = self.service.take() {
+            service.stop();
+            service.run_until_stopped().await.unwrap();
+        }
+    }
+
+    /// The same service, on the same servers with the same settings, as a process of its own.
+    pub async fn move_to_a_process(&mut self) -> ServiceProcess {
+        self.stop().await;
+        let admin = free_port::address(free_port::any().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_user"));
+        command.env_clear().envs(self.nats.env("user")).envs(self.mongo.env());
+        command.env("NATTER_ADMIN__LISTEN", admin.to_string());
+        for (key, value) in self.auth.as_object().unwrap() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            command.env(format!("NATTER_AUTH__{}", key.to_uppercase()), value);
+        }
+        let folder = scratch::Folder::new("user").unwrap();
+        let process = Process::spawn("user", command, Output::File(folder.path().join("log"))).unwrap();
+        self.wait_until_ready().await;
+        ServiceProcess { admin, _process: process, _folder: folder }
     }
 
     pub async fn wait_until_ready(&self) {
@@ -209,6 +240,26 @@ impl World {
             documents.push(found.deserialize_current().unwrap());
         }
         documents
+    }
+}
+
+/// The service as an operator runs it.
+pub struct ServiceProcess {
+    admin: SocketAddr,
+    _process: Process,
+    _folder: scratch::Folder,
+}
+
+impl ServiceProcess {
+    /// The value of a metric without labels; 0 before it is counted for the first time.
+    pub async fn counter(&self, name: &str) -> u64 {
+        let mut connection = TcpStream::connect(self.admin).await.unwrap();
+        connection.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().unwrap())
     }
 }
 

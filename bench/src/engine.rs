@@ -1,0 +1,107 @@
+//! A light Socket.IO client: one WebSocket and one task for each connection. It does not reconnect.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::{SinkExt, StreamExt};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
+
+use crate::packet::{self, Packet};
+
+/// From the TCP connection to the namespace.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
+/// tungstenite's default of 128 KiB is much for a thousand sockets with small messages.
+const READ_BUFFER: usize = 16 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Sends on a connection; cheap to clone. When the last one is dropped the connection is closed.
+#[derive(Debug, Clone)]
+pub struct Sender(UnboundedSender<String>);
+
+impl Sender {
+    /// Queues a packet; the error is that the connection has ended.
+    pub fn send(&self, packet: String) -> Result<()> {
+        self.0.send(packet).context("the connection has ended")
+    }
+}
+
+/// Connects to a gateway such as `http://127.0.0.1:8080`. `incoming` gets every event and acknowledgement and the time
+/// at which it was read; its error ends the connection. The task ends with `Ok` where we closed, else with the reason.
+pub async fn connect(
+    gateway: &str,
+    token: &str,
+    incoming: impl FnMut(Packet<'_>, Instant) -> Result<()> + Send + 'static,
+) -> Result<(Sender, JoinHandle<Result<()>>)> {
+    let opened = timeout(CONNECT_DEADLINE, open(gateway, token)).await;
+    let socket = opened.context("it takes too long").flatten().with_context(|| format!("a socket to {gateway}"))?;
+    let (sender, outgoing) = unbounded_channel();
+    Ok((Sender(sender), tokio::spawn(converse(socket, outgoing, incoming))))
+}
+
+async fn open(gateway: &str, token: &str) -> Result<Socket> {
+    let host = gateway.strip_prefix("http://").context("a gateway is http://host:port, without TLS")?;
+    let url = format!("ws://{host}/socket.io/?EIO=4&transport=websocket");
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let (mut socket, _) = connect_async_with_config(url, Some(config), true).await?;
+    ensure!(next(&mut socket, |packet| Ok(packet == Packet::Open)).await?, "it does not begin with the handshake");
+    socket.send(packet::connect(token).into()).await?;
+    let connected = |packet: Packet<'_>| match packet {
+        Packet::Connected => Ok(true),
+        Packet::Refused(why) => bail!("refused: {why}"),
+        _ => Ok(false),
+    };
+    while !next(&mut socket, connected).await? {}
+    Ok(socket)
+}
+
+/// Reads one packet for `see`, if the next frame is one.
+async fn next(socket: &mut Socket, see: impl FnOnce(Packet<'_>) -> Result<bool>) -> Result<bool> {
+    match socket.next().await.context("the server has hung up")?? {
+        Message::Text(text) => see(Packet::decode(&text)?),
+        _ => Ok(false),
+    }
+}
+
+async fn converse(
+    mut socket: Socket,
+    mut outgoing: UnboundedReceiver<String>,
+    mut incoming: impl FnMut(Packet<'_>, Instant) -> Result<()>,
+) -> Result<()> {
+    loop {
+        tokio::select! {
+            message = socket.next() => {
+                let now = Instant::now();
+                // WebSocket's own pings are answered by tungstenite.
+                let Message::Text(text) = message.context("the server has hung up")?? else { continue };
+                match Packet::decode(&text)? {
+                    Packet::Ping => socket.send(packet::PONG.into()).await?,
+                    Packet::Closed => bail!("the server has closed the connection"),
+                    packet => incoming(packet, now)?,
+                }
+            }
+            packet = outgoing.recv() => {
+                let Some(packet) = packet else { return close(socket).await };
+                socket.feed(packet.into()).await?;
+                while let Ok(packet) = outgoing.try_recv() {
+                    socket.feed(packet.into()).await?;
+                }
+                socket.flush().await?;
+            }
+        }
+    }
+}
+
+async fn close(mut socket: Socket) -> Result<()> {
+    socket.send(packet::DISCONNECT.into()).await?;
+    Ok(socket.close(None).await?)
+}

@@ -1,0 +1,41 @@
+//! Buckets with per-key TTL, compare-and-set, and reading many keys at once.
+
+use std::time::Duration;
+
+use contract::storage::MEMBERS_BUCKET;
+use futures::future::join_all;
+use service::{Bucket, KvError, last_values};
+use testkit::{Nats, eventually};
+
+use crate::world::{SOON, service};
+
+#[tokio::test]
+async fn keys_are_compared_set_and_expire() {
+    let nats = Nats::start().await;
+    let chat = service(&nats, "chat").await;
+    let nats = chat.nats();
+    Bucket::durable(MEMBERS_BUCKET, "x").with_ttl(Duration::from_mins(1)).ensure(nats).await.unwrap();
+    let read = async |key: &str| last_values(nats, MEMBERS_BUCKET, &[key.to_owned()]).await.unwrap();
+
+    let first = nats.put_at(MEMBERS_BUCKET, "a.b", "1".into(), None, 0).await.unwrap();
+    assert!(matches!(nats.put_at(MEMBERS_BUCKET, "a.b", "2".into(), None, 0).await, Err(KvError::Conflict)));
+    let second = nats.put_at(MEMBERS_BUCKET, "a.b", "2".into(), None, first).await.unwrap();
+    assert_eq!((read("a.b").await[0].sequence, &*read("a.b").await[0].payload), (second, b"2".as_slice()));
+    // A key that is there is refreshed with a TTL, and gone after it.
+    nats.put(MEMBERS_BUCKET, "a.b", "3".into(), Some(Duration::from_secs(1))).await.unwrap();
+    eventually("the key expires", SOON, async || read("a.b").await.is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn any_number_of_keys_is_read_at_once() {
+    let nats = Nats::start().await;
+    let chat = service(&nats, "chat").await;
+    let nats = chat.nats();
+    Bucket::volatile(MEMBERS_BUCKET, "x").ensure(nats).await.unwrap();
+    let put = |n: usize| async move { nats.put(MEMBERS_BUCKET, &format!("u.k{n}"), "v".into(), None).await.unwrap() };
+    join_all((0..1_500).map(put)).await;
+    assert_eq!(last_values(nats, MEMBERS_BUCKET, &["u.*".to_owned()]).await.unwrap().len(), 1_500);
+    let exact: Vec<String> = (0..1_500).map(|n| format!("u.k{n}")).collect();
+    assert_eq!(last_values(nats, MEMBERS_BUCKET, &exact).await.unwrap().len(), 1_500);
+    assert!(last_values(nats, MEMBERS_BUCKET, &["nobody.*".to_owned()]).await.unwrap().is_empty());
+}
