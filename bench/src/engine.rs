@@ -105,3 +105,79 @@ async fn close(mut socket: Socket) -> Result<()> {
     socket.send(packet::DISCONNECT.into()).await?;
     Ok(socket.close(None).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+
+    /// A gateway that says and expects these in turn: `<` is what it says.
+    async fn gateway(script: &'static [&'static str]) -> (String, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+            for line in script {
+                match line.strip_prefix('<') {
+                    Some(packet) => socket.send(packet.into()).await.unwrap(),
+                    None => assert_eq!(socket.next().await.unwrap().unwrap(), (*line).into()),
+                }
+            }
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn events_go_out_and_answers_come_in_while_pings_are_answered() {
+        let script: &[&str] = &[
+            r#"<0{"sid":"a"}"#,
+            r#"40{"token":"t"}"#,
+            r#"<40{"sid":"b"}"#,
+            "<2",
+            "3",
+            r#"427["a",1]"#,
+            r#"<42["b",2]"#,
+            r#"<437[3]"#,
+            "41",
+        ];
+        let (url, served) = gateway(script).await;
+        let (heard, hears) = mpsc::channel();
+        let (done, finish) = tokio::sync::oneshot::channel();
+        let mut done = Some(done);
+        let incoming = move |packet: Packet<'_>, _| {
+            heard.send(format!("{packet:?}"))?;
+            if let (Packet::Ack { .. }, Some(done)) = (packet, done.take()) {
+                let _ = done.send(());
+            }
+            Ok(())
+        };
+        let (sender, connection) = connect(&url, "t", incoming).await.unwrap();
+        // The script wants the pong first.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        sender.send(packet::event(7, "a", &1).unwrap()).unwrap();
+        finish.await.unwrap();
+        drop(sender);
+        served.await.unwrap();
+        // The script ends without WebSocket's own good-bye, which is no concern of this test.
+        let _ = connection.await.unwrap();
+        let packets =
+            [format!("{:?}", Packet::Event(r#"["b",2]"#)), format!("{:?}", Packet::Ack { id: 7, args: "[3]" })];
+        assert_eq!(hears.iter().collect::<Vec<_>>(), packets);
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_and_a_server_that_leaves_are_errors() {
+        let (url, _served) = gateway(&["<0{}", r#"40{"token":"t"}"#, r#"<44{"message":"unauthenticated"}"#]).await;
+        let refused = connect(&url, "t", |_, _| Ok(())).await.unwrap_err();
+        assert!(format!("{refused:#}").contains("unauthenticated"), "{refused:#}");
+
+        let (url, _served) = gateway(&["<0{}", r#"40{"token":"t"}"#, "<40{}", "<41"]).await;
+        let (_sender, connection) = connect(&url, "t", |_, _| Ok(())).await.unwrap();
+        let ended = connection.await.unwrap().unwrap_err();
+        assert!(format!("{ended:#}").contains("the server has closed"), "{ended:#}");
+    }
+}

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 /// Requests at a time: signing up is no part of what is measured.
 const AT_A_TIME: usize = 8;
 /// From the last request for a code until all letters are there.
-const LETTERS_DEADLINE: Duration = Duration::from_secs(60);
+const LETTERS_DEADLINE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A request that is refused with `Retry-After` is tried so many times.
 const TRIES: usize = 5;

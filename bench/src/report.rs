@@ -35,11 +35,11 @@ pub struct Report {
     acknowledged_after: Latencies,
     /// ... until the other member had it.
     delivered_after: Latencies,
-    /// From here on of the whole run, warm-up and all.
+    /// Acknowledged, but not at both members' sockets. This and what follows is of the whole run, warm-up and all.
     lost: u64,
     doubled: u64,
     out_of_order: u64,
-    /// By error code; `no_answer` for none within 10 s.
+    /// By error code; `no_answer` for none by 10 s after the last send.
     refused: BTreeMap<String, u64>,
     /// Why connections ended before the run did.
     disconnected: Vec<String>,

@@ -15,6 +15,7 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{
+    sync::oneshot,
     task::{JoinHandle, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
@@ -279,7 +280,7 @@ impl Load {
     }
 
     /// Sends a message; the receiver hears whether it was accepted.
-    fn send(&self, chat: usize, intended: Instant) -> tokio::sync::oneshot::Receiver<bool> {
+    fn send(&self, chat: usize, intended: Instant) -> oneshot::Receiver<bool> {
         let Chat { id, members, .. } = &self.chats.all[chat];
         let (number, sender, answer) = self.chats.all[chat].ledger().begin(intended);
         let message = NewMessage { chat_id: id, client_id: number.to_string(), text: &self.chats.text };

@@ -1,6 +1,7 @@
 //! The data folder: a lock so that it is used once at a time, and secrets made at the first start.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -9,6 +10,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use testkit::{nats::Passwords, secrets};
+
+/// What `chat` is told, kept for the owner alone while the system runs, see `rebuild`.
+pub(crate) const RUNNING: &str = "running";
 
 /// A data folder that this process alone uses.
 pub(crate) struct Data {
@@ -54,6 +58,13 @@ impl Data {
         self.folder.join(name)
     }
 
+    /// Leaves a note of the environment of `chat`, until this is dropped.
+    pub(crate) fn note_running(&self, environment: &BTreeMap<String, String>) -> Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.path(RUNNING))?;
+        Ok(file.write_all(&serde_json::to_vec(environment)?)?)
+    }
+
     /// The NATS passwords of this folder.
     pub(crate) fn passwords(&self) -> Result<Passwords> {
         let mut failed = None;
@@ -70,6 +81,13 @@ impl Data {
     pub(crate) fn secret(&self, name: &str, make: fn() -> String) -> Result<String> {
         let path = self.path("secrets").join(name);
         read_or_make(&path, make).with_context(|| format!("secret {}", path.display()))
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // It is not there when nothing came to run.
+        let _ = fs::remove_file(self.path(RUNNING));
     }
 }
 

@@ -2,12 +2,13 @@
 
 mod console;
 mod data;
+mod rebuild;
 mod system;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Error, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use testkit::{free_port, services::Build};
 use tokio::{
     runtime::Runtime,
@@ -41,6 +42,24 @@ struct Options {
     /// Build with optimisations
     #[arg(long)]
     release: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes MongoDB's collections of chats and messages anew from the log, while `cargo dev` runs in another terminal
+    Rebuild {
+        /// Remove first what is there
+        #[arg(long)]
+        drop: bool,
+    },
+}
+
+impl Options {
+    fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| testkit::workspace().join(".dev"))
+    }
 }
 
 fn main() -> ExitCode {
@@ -61,10 +80,13 @@ fn main() -> ExitCode {
 /// Runs until a signal, or until something ends by itself, which is a failure.
 async fn run(options: &Options, console: &Console) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let ports = gateway_ports(options)?;
-    let data = Data::open(&options.data.clone().unwrap_or_else(|| testkit::workspace().join(".dev")))?;
     let build = Build::of_this_program()?;
     let build = if options.release { build.release() } else { build };
+    if let Some(Command::Rebuild { drop }) = options.command {
+        return rebuild::run(&build, &options.data(), drop).await;
+    }
+    let ports = gateway_ports(options)?;
+    let data = Data::open(&options.data())?;
 
     let mut system = System::new(console.clone());
     let failure = tokio::select! {

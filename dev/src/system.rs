@@ -55,6 +55,7 @@ impl System {
             let own = vec![("NATTER_HTTP__LISTEN".to_owned(), free_port::address(*port).to_string())];
             self.start_service(build, "gateway", &label, [&shared, &nats_environment(&nats, "gateway"), &own])?;
         }
+        data.note_running(&shared.into_iter().chain(nats_environment(&nats, "chat")).collect())?;
         try_join_all(self.services.iter().map(|service| service.wait_until_ready(READY_DEADLINE))).await?;
         self.announce(data, gateways, &nats.options.passwords);
         Ok(())

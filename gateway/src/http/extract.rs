@@ -9,6 +9,7 @@ use contract::{
     chat::{DEFAULT_PAGE, MAX_PAGE},
     user::Client,
 };
+use futures::StreamExt;
 use http::{HeaderMap, header, request::Parts};
 use serde::de::DeserializeOwned;
 
@@ -17,6 +18,8 @@ use crate::{app::App, parse::parse};
 
 /// A body must arrive within this.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
+/// Bytes of a body that are read at most, although they are too many.
+const READ_ON: usize = 16 * 1024 * 1024;
 /// Characters of a `User-Agent` that are kept.
 const USER_AGENT: usize = 300;
 
@@ -82,16 +85,33 @@ impl FromRequest<App> for Body {
         let too_large = || Refusal::new(Code::TooLarge, format!("The body must be at most {limit} bytes."));
         let announced =
             request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|length: usize| length > limit) {
+        if announced.is_some_and(|length: usize| length > READ_ON.max(limit)) {
             return Err(too_large().into());
         }
-        let body = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), limit)).await;
-        match body {
-            Ok(Ok(body)) => Ok(Self(body)),
-            Ok(Err(_)) => Err(too_large().into()),
+        match tokio::time::timeout(BODY_DEADLINE, read(request.into_body(), limit)).await {
+            Ok(Some(body)) => Ok(Self(body)),
+            Ok(None) => Err(too_large().into()),
             Err(_) => Err(Refusal::new(Code::Invalid, "The body did not arrive in time.").into()),
         }
     }
+}
+
+/// The whole body, if it is at most `limit` bytes. Of one that is larger the rest is read and thrown away, within reason:
+/// a client that is still sending would see a reset connection instead of the answer.
+async fn read(body: axum::body::Body, limit: usize) -> Option<Bytes> {
+    let mut chunks = body.into_data_stream();
+    let (mut kept, mut size) = (Vec::new(), 0);
+    while let Some(chunk) = chunks.next().await {
+        // A body that breaks off ends here; what there is of it will not be whole JSON.
+        let Ok(chunk) = chunk else { break };
+        size += chunk.len();
+        if size <= limit {
+            kept.extend_from_slice(&chunk);
+        } else if size > READ_ON {
+            break;
+        }
+    }
+    (size <= limit).then(|| kept.into())
 }
 
 /// Parameters of the path. What is no id names nothing: `not_found`.

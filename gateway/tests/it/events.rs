@@ -178,7 +178,6 @@ async fn packets_that_no_client_sends_are_acknowledged_or_end_the_connection() {
         "bAAEC",
         r#"424["",{}]"#,
         r#"42["message:send",null]"#,
-        r#"49999["sync"]"#,
     ]);
     assert_eq!(status.await, 200);
     let mut acks = Vec::new();

@@ -37,7 +37,8 @@ impl Raw {
 
     /// Packets that have come, or that come next.
     pub async fn read(&self) -> Vec<String> {
-        let body = self.http.get(&self.url).send().await.unwrap().text().await.unwrap();
+        let answer = self.http.get(&self.url).send().await.unwrap();
+        let body = answer.error_for_status().unwrap().text().await.unwrap();
         body.split(RECORD).map(str::to_owned).collect()
     }
 }
