@@ -19,7 +19,7 @@ use crate::{calls::Calls, revoked::Revoked};
 /// A token with an unknown key makes us ask for the keys again, but no more often than this.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Keys are asked for anew after this, so that one taken back is trusted no longer.
-const REFRESH: Duration = Duration::from_secs(300);
+const REFRESH: Duration = Duration::from_mins(5);
 /// Without any key yet, we ask this often.
 const FIRST_KEYS: Duration = Duration::from_millis(500);
 
@@ -93,12 +93,11 @@ impl Identity {
             return Err(invalid());
         }
         let id = header.kid.ok_or_else(invalid)?;
-        let key = match self.key(&id) {
-            Some(key) => key,
-            None => {
-                self.ask_again().await?;
-                self.key(&id).ok_or_else(invalid)?
-            }
+        let key = if let Some(key) = self.key(&id) {
+            key
+        } else {
+            self.ask_again().await?;
+            self.key(&id).ok_or_else(invalid)?
         };
         decode(token, &key)
     }

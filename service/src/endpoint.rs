@@ -19,6 +19,9 @@ const CONCURRENCY: usize = 2_048;
 /// A handler that takes longer is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// NATS that does not answer while the endpoints are opened is asked again after this.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// Answers a payload.
 type Answer = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> + Send + Sync>;
 
@@ -79,7 +82,13 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
             self.lifecycle.keep(subject, listen(subject, endpoint, answer, permits.clone(), tasks));
         }
         // Only what the server has taken is open: a call right after this must find somebody.
-        self.nats.settle().await.map_err(|error| StartError::Micro(error.into()))?;
+        while let Err(error) = self.nats.settle().await {
+            tracing::warn!(%error, "NATS does not answer yet; waiting for it");
+            tokio::select! {
+                () = self.lifecycle.soft().cancelled() => return Err(StartError::Stopped),
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
         let soft = self.lifecycle.soft().clone();
         self.lifecycle.keep("micro", async move {
             soft.cancelled().await;

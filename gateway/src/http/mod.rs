@@ -23,7 +23,7 @@ use crate::{app::App, config::HttpConfig};
 use problem::Problem;
 
 /// Browsers may remember for this long what they may send us.
-const PREFLIGHT: Duration = Duration::from_secs(3_600);
+const PREFLIGHT: Duration = Duration::from_hours(1);
 
 /// All that is served on the public port.
 pub fn router(app: App, sockets: SocketIoLayer) -> Router {

@@ -175,9 +175,9 @@ impl Rooms {
 }
 
 /// Runs `work` until it ends or `stop`; if it panics, again: a room that nobody reads would be silent.
-fn spawn<F: Future<Output = ()> + Send>(stop: CancellationToken, work: impl Fn() -> F + Send + 'static)
+fn spawn<F>(stop: CancellationToken, work: impl Fn() -> F + Send + 'static)
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     tokio::spawn(async move {
         let work = async move {

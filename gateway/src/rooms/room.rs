@@ -12,7 +12,7 @@ use std::{
 
 use async_nats::Message;
 use contract::{
-    ChatId, Refusal, UserId,
+    ChatId, Code, Refusal, UserId,
     chat::{Events, LoggedEvent},
     event::Cursor,
     headers,
@@ -33,7 +33,7 @@ use super::Rooms;
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// A log that cannot be read is tried again after this, then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(2);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
+const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// A socket that reads too slowly is tried again after this.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -69,6 +69,17 @@ impl Emitted {
 struct At {
     cursor: Cursor,
     prev: Cursor,
+}
+
+/// What a page of the log says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    /// There is more after it.
+    More,
+    Last,
+    /// The log ends here, before what has been emitted: seen twice, the log has been lost; once, we asked a replica that
+    /// is behind.
+    Behind(Cursor),
 }
 
 /// A log event on its way to the sockets.
@@ -137,8 +148,8 @@ impl Room {
         true
     }
 
-    /// An event did not fit into some socket's buffer (which one, socketioxide does not say): every socket here is told
-    /// where the log stands as soon as it can be, `chat:cursor` `{chatId, cursor}`, so that who is behind can `sync`.
+    /// An event did not fit into some socket's buffer (which one, socketioxide does not say), or cannot be had any more:
+    /// every socket here is told where the log stands, `chat:cursor` `{chatId, cursor}`, so that who is behind can `sync`.
     fn tell_those_behind(self: &Arc<Self>, rooms: &Rooms) {
         if self.behind.swap(true, Ordering::AcqRel) {
             return;
@@ -192,26 +203,44 @@ impl Room {
         loop {
             let known = self.known();
             let page = rooms.read_log(self.chat, known).await?;
-            for event in &page.events {
-                self.emit_logged(rooms, event);
-            }
-            if self.known() == known {
+            if self.take(rooms, known, &page) != Page::More {
                 return Ok(());
             }
         }
     }
 
-    /// Takes a page that was read to see whether something was missed; true where there may be more.
-    fn take(self: &Arc<Self>, rooms: &Rooms, asked_after: Option<Cursor>, page: &Events) -> bool {
-        if asked_after.is_none() {
+    /// Takes a page of the log.
+    fn take(self: &Arc<Self>, rooms: &Rooms, asked_after: Option<Cursor>, page: &Events) -> Page {
+        let Some(asked_after) = asked_after else {
             self.emitted.lock().unwrap_or_else(PoisonError::into_inner).floor.get_or_insert(page.cursor);
-            return false;
+            return Page::Last;
+        };
+        if page.cursor < asked_after {
+            return Page::Behind(page.cursor);
+        }
+        if page.reset {
+            let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+            emitted.last = emitted.last.max(Some(page.cursor));
+            drop(emitted);
+            self.tell_those_behind(rooms);
+            return Page::Last;
         }
         let known = self.known();
         for event in &page.events {
             self.emit_logged(rooms, event);
         }
-        self.known() != known
+        if page.has_more && self.known() != known { Page::More } else { Page::Last }
+    }
+
+    fn forget(&self) {
+        *self.emitted.lock().unwrap_or_else(PoisonError::into_inner) = Emitted::default();
+    }
+
+    /// The log is another one, which ends at `cursor`: the old one was lost. Clients have to fetch afresh.
+    fn begin_anew(self: &Arc<Self>, rooms: &Rooms, cursor: Cursor) {
+        tracing::warn!(chat = %self.chat, cursor, "the log ends before what has been delivered");
+        self.emitted.lock().unwrap_or_else(PoisonError::into_inner).last = Some(cursor);
+        self.tell_those_behind(rooms);
     }
 
     fn known(&self) -> Option<Cursor> {
@@ -229,6 +258,7 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut looking = Some(look(&room, &rooms));
     let mut look_at = Some(Instant::now() + SECOND_LOOK);
     let mut again = AGAIN;
+    let mut page_before = Page::Last;
     loop {
         tokio::select! {
             biased;
@@ -252,10 +282,16 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
                 match page {
                     Ok(page) => {
                         again = AGAIN;
-                        if room.take(&rooms, after, &page) {
-                            looking = Some(look(&room, &rooms));
+                        let before = std::mem::replace(&mut page_before, room.take(&rooms, after, &page));
+                        match (before, page_before) {
+                            (_, Page::Last) => {}
+                            (_, Page::More) => looking = Some(look(&room, &rooms)),
+                            (Page::Behind(_), Page::Behind(cursor)) => room.begin_anew(&rooms, cursor),
+                            (_, Page::Behind(_)) => look_at = Some(Instant::now() + AGAIN),
                         }
                     }
+                    // It has no log, or none any more: whatever comes is new.
+                    Err(refusal) if refusal.code == Code::NotFound => room.forget(),
                     Err(_) => {
                         look_at = Some(Instant::now() + again);
                         again = (again * 2).min(AGAIN_AT_MOST);

@@ -1,4 +1,5 @@
 //! The gateway against a real NATS and the official client, with `user` and `chat` played by the tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps says what it expects")]
 
 mod connect;
 mod events;

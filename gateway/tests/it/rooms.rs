@@ -223,3 +223,25 @@ async fn who_reads_too_slowly_is_told_to_catch_up() {
     assert!(packets.iter().filter(|packet| packet.contains("message:new")).count() < 40);
     brisk.wait("chat:cursor", |args| args[0] == json!({ "chatId": chat, "cursor": last }), SOON).await;
 }
+
+#[tokio::test]
+async fn what_the_log_no_longer_has_is_to_be_fetched_afresh() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    world.append(chat, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+    world.republish(false).await;
+    world.append(chat, "message:new", r#"{"n":2}"#).await;
+    world.republish(true).await;
+    let third = world.chat.jetstream().get_stream_no_info("CHAT").await.unwrap().get_info().await.unwrap();
+    let third = third.state.last_sequence + 1;
+    world.answer("call.chat.read_log", move |_| Ok(json!({ "events": [], "cursor": third, "reset": true })));
+    world.append(chat, "message:new", r#"{"n":3}"#).await;
+    client.wait("chat:cursor", |args| args[0] == json!({ "chatId": chat, "cursor": third }), SOON).await;
+    world.append(chat, "message:new", r#"{"n":4}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 4, SOON).await;
+}

@@ -82,7 +82,7 @@ impl World {
     pub async fn start() -> Self {
         let nats = testkit::Nats::start().await;
         let (chat, user) = (connect(&nats, "chat").await, connect(&nats, "user").await);
-        Bucket::durable(REVOKED_BUCKET, "").with_ttl(Duration::from_secs(60)).ensure(&user).await.unwrap();
+        Bucket::durable(REVOKED_BUCKET, "").with_ttl(Duration::from_mins(1)).ensure(&user).await.unwrap();
         let members = Bucket::durable(MEMBERS_BUCKET, "").republished("*.*", room::MEMBER_REPUBLISH);
         members.ensure(&chat).await.unwrap();
         let world = Self {
@@ -127,12 +127,11 @@ impl World {
                 let (answers, nats) = (answers.clone(), nats.clone());
                 tokio::spawn(async move {
                     let body: Value = serde_json::from_slice(&call.payload).unwrap();
-                    let outcome = if call.subject.as_str() == "call.chat.read_log" {
-                        Ok(read_log(&nats, &body).await)
-                    } else {
-                        let answer = answers.lock().unwrap().get(call.subject.as_str()).cloned();
-                        let Some(answer) = answer else { return };
-                        answer(body)
+                    let answer = answers.lock().unwrap().get(call.subject.as_str()).cloned();
+                    let outcome = match answer {
+                        Some(answer) => answer(body),
+                        None if call.subject.as_str() == "call.chat.read_log" => Ok(read_log(&nats, &body).await),
+                        None => return,
                     };
                     let Some(reply) = call.reply else { return };
                     match outcome {
@@ -269,7 +268,7 @@ impl World {
 
     pub async fn revoke(&self, session: SessionId) {
         let key = storage::revoked_key(session);
-        self.user.put(REVOKED_BUCKET, &key, "{}".into(), Some(Duration::from_secs(900))).await.unwrap();
+        self.user.put(REVOKED_BUCKET, &key, "{}".into(), Some(Duration::from_mins(15))).await.unwrap();
     }
 
     /// Appends an event to a chat's log; answers its cursor.

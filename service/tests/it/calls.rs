@@ -108,6 +108,23 @@ async fn endpoints_are_there_again_after_nats_was_away_and_go_at_the_stop() {
 }
 
 #[tokio::test]
+async fn a_service_may_start_before_nats_does() {
+    let mut nats = Nats::start().await;
+    nats.stop().await;
+    let user = service(&nats, "user").await;
+    let readiness = user.readiness().clone();
+    let opening = tokio::spawn(async move {
+        user.endpoints(()).serve(known).open().await.unwrap();
+        user
+    });
+    eventually("NATS is missed", SOON, async || readiness.missing().contains(&"nats").then_some(())).await;
+    nats.start_again().await;
+    let _user = opening.await.unwrap();
+    let caller = Caller::new(nats.connect("gateway").await);
+    assert_eq!(caller.call(&asked(3)).await.unwrap().user_ids.len(), 3);
+}
+
+#[tokio::test]
 async fn a_task_that_dies_takes_the_service_down() {
     let nats = Nats::start().await;
     let user = service(&nats, "user").await;
