@@ -84,7 +84,7 @@ impl World {
         Ok(decision)
     }
 
-    fn take(&mut self, actor: &Index, step: &Step) -> Option<(UserId, Result<Decision, Refusal>)> {
+    fn take(&mut self, actor: Index, step: &Step) -> Option<(UserId, Result<Decision, Refusal>)> {
         let actor = *actor.get(&self.people);
         let text = |text: &str| MessageText::new(text).unwrap();
         let message = |index: &Index, messages: &Messages| -> Option<Box<contract::event::Message>> {
@@ -134,7 +134,7 @@ proptest! {
         let mut world = World::new();
         for (actor, step) in &steps {
             let before = world.state.clone().unwrap();
-            let Some((actor, outcome)) = world.take(actor, step) else { continue };
+            let Some((actor, outcome)) = world.take(*actor, step) else { continue };
             let state = world.state.clone().unwrap();
             match outcome {
                 Ok(Decision::Append(event)) => {
@@ -188,7 +188,7 @@ proptest! {
     ) {
         let mut world = World::new();
         for (actor, step) in &steps {
-            world.take(actor, step);
+            world.take(*actor, step);
         }
         let id = world.id;
         // Each event in a batch of its own; in some other order, many of them twice.

@@ -13,7 +13,7 @@ use testkit::{Nats, eventually};
 use crate::world::{SOON, service};
 
 /// Answers, refuses or panics by the number of ids it is asked for.
-async fn known(_: (), request: KnownUsers) -> Result<contract::user::Known, Refusal> {
+async fn known((): (), request: KnownUsers) -> Result<contract::user::Known, Refusal> {
     match request.user_ids.len() {
         0 => Err(Refusal::field("userIds", "must not be\r\nempty")),
         1 => panic!("on purpose"),
@@ -72,8 +72,7 @@ async fn what_does_not_fit_the_request_names_its_field() {
 
 #[tokio::test]
 async fn a_trace_goes_along_with_a_call() {
-    async fn rooms(_: (), get: GetRooms) -> Result<Rooms, Refusal> {
-        let _ = get;
+    async fn rooms((): (), _get: GetRooms) -> Result<Rooms, Refusal> {
         Err(Refusal::forbidden(Trace::current().id()))
     }
     let nats = Nats::start().await;
