@@ -37,10 +37,10 @@ struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     chats: u16,
     /// Folder of all data, secrets and mail [default: .dev in the project]
-    #[arg(long)]
+    #[arg(long, global = true)]
     data: Option<PathBuf>,
     /// Build with optimisations
-    #[arg(long)]
+    #[arg(long, global = true)]
     release: bool,
     #[command(subcommand)]
     command: Option<Command>,

@@ -50,14 +50,21 @@ impl System {
                 self.start_service(build, name, &label, [&shared, &nats_environment(&nats, name), &own])?;
             }
         }
+        // Gateways need the others: started together, they would complain first.
+        self.wait_until_ready().await?;
         for port in gateways {
             let label = if gateways.len() == 1 { "gateway".to_owned() } else { format!("gw-{port}") };
             let own = vec![("NATTER_HTTP__LISTEN".to_owned(), free_port::address(*port).to_string())];
             self.start_service(build, "gateway", &label, [&shared, &nats_environment(&nats, "gateway"), &own])?;
         }
         data.note_running(&shared.into_iter().chain(nats_environment(&nats, "chat")).collect())?;
-        try_join_all(self.services.iter().map(|service| service.wait_until_ready(READY_DEADLINE))).await?;
+        self.wait_until_ready().await?;
         self.announce(data, gateways, &nats.options.passwords);
+        Ok(())
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
+        try_join_all(self.services.iter().map(|service| service.wait_until_ready(READY_DEADLINE))).await?;
         Ok(())
     }
 
@@ -108,7 +115,8 @@ impl System {
         }
         if let Some(server) = &self.nats {
             let credentials = format!("nats://inspector:{}@127.0.0.1:{}", passwords.of("inspector"), server.port);
-            say("nats", &format!("nats --server {credentials} micro ls"));
+            say("nats", &format!("export NATS_URL={credentials}"));
+            say("", "nats micro ls; nats sub 'room.>'");
             say("", &format!("http://127.0.0.1:{} (monitoring)", server.monitor_port));
         }
         if let Some(server) = &self.mongo {

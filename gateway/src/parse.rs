@@ -38,7 +38,11 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
             let message = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
             Err(checked(json, Refusal::field(field(&error.path().to_string(), message), message)))
         }
-        Err(error) => Err(malformed(&error.inner().to_string())),
+        // A value where the name of a variant belongs is a syntax error to serde_json, but it is JSON.
+        Err(error) => {
+            let message = "has the wrong type";
+            Err(checked(json, Refusal::field(field(&error.path().to_string(), message), message)))
+        }
     }
 }
 
@@ -67,9 +71,27 @@ fn field(path: &str, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contract::{chat::NewMessage, user::Register};
+    use contract::{
+        chat::{NewChat, NewMessage},
+        event::MemberRole,
+        user::Register,
+    };
 
     use super::*;
+
+    #[test]
+    fn a_value_of_the_wrong_type_where_a_name_belongs_is_still_json() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Role {
+            #[expect(dead_code, reason = "only read")]
+            role: MemberRole,
+        }
+        for value in ["5", "null", r#"["member"]"#, "{}", "true", r#""king""#] {
+            assert_eq!(field_of::<Role>(&format!(r#"{{"role": {value}}}"#)), "role", "{value}");
+            let chat = parse::<NewChat>(format!(r#"{{"type": {value}}}"#).as_bytes()).unwrap_err();
+            assert!(matches!(chat, Unfit::Invalid(_)), "{value}: {chat:?}");
+        }
+    }
 
     fn field_of<T: DeserializeOwned + std::fmt::Debug>(json: &str) -> String {
         match parse::<T>(json.as_bytes()).unwrap_err() {

@@ -172,7 +172,8 @@ async fn refuse(request: &service::Request, refusal: &Refusal) -> Result<(), asy
 fn parse<R: Request>(payload: &[u8]) -> Result<R, Refusal> {
     let json = &mut serde_json::Deserializer::from_slice(payload);
     serde_path_to_error::deserialize(json).map_err(|error| {
-        if error.inner().is_syntax() || error.inner().is_eof() {
+        // A value where the name of a variant belongs is a syntax error to serde_json, but it is JSON.
+        if !error.inner().is_data() && serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_err() {
             return Refusal::new(Code::Invalid, "The body is not JSON.");
         }
         Refusal::field(error.path().to_string().trim_start_matches('.'), error.inner().to_string())

@@ -69,6 +69,9 @@ async fn rest_refuses_what_does_not_fit_and_names_the_field() {
         assert_problem(&refused, 422, "invalid");
         assert_eq!(field(&refused), name, "{}", refused.body);
     }
+    for body in [json!({ "type": 5 }), json!({ "type": null }), json!({ "type": ["direct"] }), json!({ "type": "x" })] {
+        assert_problem(&anna.rest.post("/api/chats", body).await, 422, "invalid");
+    }
     let nowhere = json!({ "chatId": "0190163d-8694-739b-aea5-966c26f8ad91", "clientId": "1", "text": "a" });
     assert_problem(&send(nowhere).await, 404, "not_found");
     let foreign = carl.rest.post("/api/messages", json!({ "chatId": chat, "clientId": "1", "text": "a" })).await;
@@ -110,7 +113,8 @@ async fn forged_tokens_open_nothing() {
         assert_eq!(refused.message, "unauthenticated", "{forged}");
     }
     assert_problem(&system.rest().get("/api/chats").await, 401, "unauthenticated");
-    for auth in [json!(null), json!({}), json!({ "token": 7 }), json!({ "token": [token] }), json!("x")] {
+    for auth in [json!(null), json!({}), json!([token]), json!({ "token": 7 }), json!({ "token": [token] }), json!("x")]
+    {
         let refused = driver.connect_with(&system.gateway(0).url(), auth, json!({})).await.err().unwrap();
         assert_eq!(refused.message, "unauthenticated");
     }

@@ -19,10 +19,22 @@ use tokio::{
 use super::{connection::Connection, events, farewell};
 use crate::app::App;
 
-/// The client's `auth`.
+/// The client's `auth`; a map, because serde would also take an array for a struct.
 #[derive(Deserialize)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
 struct Auth {
     token: String,
+}
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for Auth {
+    type Error = &'static str;
+
+    fn try_from(mut auth: serde_json::Map<String, serde_json::Value>) -> Result<Self, Self::Error> {
+        match auth.remove("token") {
+            Some(serde_json::Value::String(token)) => Ok(Self { token }),
+            _ => Err("a token is needed"),
+        }
+    }
 }
 
 /// Opens the namespace `/`.

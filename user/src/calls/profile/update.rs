@@ -11,9 +11,10 @@ pub(crate) async fn update(state: Shared, request: UpdateProfile) -> Result<User
     changed(state.store.update(request.actor.user_id, &request.changes).await?)
 }
 
-/// A status whose `until` has passed is as none, also one that is set like this.
+/// A status whose `until` has passed is as none, also one that is set like this; so is one that says nothing.
 pub(crate) async fn set_status(state: Shared, request: SetStatus) -> Result<User, Refusal> {
-    changed(state.store.set_status(request.actor.user_id, request.status.as_ref()).await?)
+    let status = request.status.filter(|status| status.text.is_some() || status.emoji.is_some());
+    changed(state.store.set_status(request.actor.user_id, status.as_ref()).await?)
 }
 
 fn changed(account: Option<Account>) -> Result<User, Refusal> {
