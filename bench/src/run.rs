@@ -90,14 +90,16 @@ pub async fn send(options: &Options) -> Result<Report> {
     let start = Instant::now();
     let from = start + Duration::from_secs(options.warm_up);
     let window = Window { from, to: from + Duration::from_secs(options.seconds) };
-    let load = Load { chats: Arc::clone(&chats), senders: Arc::new(senders) };
+    let senders = Arc::new(senders);
+    let load = Load { chats: Arc::clone(&chats), senders: Arc::clone(&senders) };
     match options.rate {
         Some(rate) => spawn_blocking(move || load.at_rate(rate, start, window.to)).await?,
         None => load.in_turn(options.in_flight, window.to).await,
     }
+    // A connection ends when its sender is gone: not before the last answers are in.
     drain(&chats).await;
+    drop(senders);
 
-    // Their senders are gone with `load`, so that they end by themselves.
     let ended = join_all(connections).await;
     let ended = ended.into_iter().filter_map(|end| end.map_err(anyhow::Error::from).flatten().err());
     let disconnected = ended.map(|reason| format!("{reason:#}")).collect();
