@@ -17,6 +17,9 @@ pub const MAX_MEMBERS: usize = 1_000;
 pub const MAX_PAGE: u32 = 200;
 pub const DEFAULT_PAGE: u32 = 50;
 
+/// In chats of more members than this nobody is told who in particular got and saw what, only how many.
+pub const MAX_NAMED_RECEIPTS: usize = 100;
+
 /// A chat as one of its members sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,12 +33,110 @@ pub struct Chat {
     pub members: Vec<Member>,
     pub last_seq: Seq,
     pub last_message: Option<Message>,
-    /// Messages of others that this member has not seen.
+    /// Messages of others that this member has not seen: without deleted ones and those of the system, and without what
+    /// was written before they joined.
     pub unread: u64,
+    /// How far each member has got and seen the chat, with more than [`MAX_NAMED_RECEIPTS`] members only this member's.
+    /// Who has done neither yet is absent.
+    #[serde(default)]
+    pub receipts: Vec<Receipt>,
+    /// With more than [`MAX_NAMED_RECEIPTS`] members: how many of them got and saw each of the newest messages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipt_counts: Vec<ReceiptCount>,
+    /// Who is typing.
+    #[serde(default)]
+    pub typing: Vec<UserId>,
     pub muted: bool,
     pub created_at: Time,
     /// Position in the log this view stands at; events after it come by socket, `sync` or `GET events`.
     pub cursor: Cursor,
+}
+
+/// How far a member has got and seen a chat: everything up to these numbers. What was seen was also delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    pub user_id: UserId,
+    #[serde(flatten)]
+    pub entry: ReceiptEntry,
+}
+
+/// The same as it is stored: key `<chatId>.<userId>` in the bucket `READS`, republished to `room.<chatId>.read.<userId>`.
+/// Only ever forward; 0 for nothing yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptEntry {
+    pub delivered: Seq,
+    pub seen: Seq,
+    /// When `delivered` came to be what it is.
+    pub delivered_at: Option<Time>,
+    pub seen_at: Option<Time>,
+}
+
+/// How many members other than its sender got and saw a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptCount {
+    pub seq: Seq,
+    pub delivered: u64,
+    pub seen: u64,
+}
+
+/// What a receipt says about messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReceiptKind {
+    /// A device has them.
+    Delivered,
+    /// The user has seen them.
+    Read,
+}
+
+impl ReceiptKind {
+    /// What the event is called on the socket and in [`headers::EVENT`](crate::headers::EVENT).
+    #[must_use]
+    pub const fn event(self) -> &'static str {
+        match self {
+            Self::Delivered => "message:delivered",
+            Self::Read => "message:read",
+        }
+    }
+}
+
+/// The actor got or saw all messages up to `seq`. Less than before changes nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mark {
+    pub actor: Actor,
+    pub chat_id: ChatId,
+    pub seq: Seq,
+    pub kind: ReceiptKind,
+}
+
+/// The actor types, or stops; typing ends by itself [`TYPING_SECONDS`] after it was last said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetTyping {
+    pub actor: Actor,
+    pub chat_id: ChatId,
+    pub typing: bool,
+}
+
+/// How long somebody types who does not say so again.
+pub const TYPING_SECONDS: u64 = 6;
+
+/// What a gateway that was away may have missed of a room, beside its log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetRoomState {
+    pub chat_id: ChatId,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomState {
+    /// Of all members; none with more than [`MAX_NAMED_RECEIPTS`].
+    pub receipts: Vec<Receipt>,
+    pub typing: Vec<UserId>,
 }
 
 /// `POST /api/chats`.
@@ -338,4 +439,7 @@ calls! {
     "call.chat.read_log": ReadLog => Events;
     "call.chat.sync": Sync => Synced;
     "call.chat.rooms": GetRooms => Rooms;
+    "call.chat.mark": Mark => Done;
+    "call.chat.typing": SetTyping => Done;
+    "call.chat.room_state": GetRoomState => RoomState;
 }

@@ -6,6 +6,9 @@ pub const EVENT: &str = "Natter-Event";
 pub const EVENT_NUMBER: &str = "Natter-Event-Number";
 /// User ids, separated by commas, who are no longer in the chat once this event has been delivered to them.
 pub const LEFT: &str = "Natter-Left";
+/// On a receipt: `own` where only the user's own devices are to hear of it.
+pub const AUDIENCE: &str = "Natter-Audience";
+pub const AUDIENCE_OWN: &str = "own";
 /// A [`Refusal`](crate::Refusal) as JSON, beside the micro error headers of ADR-32.
 pub const REFUSAL: &str = "Natter-Refusal";
 /// W3C Trace Context.

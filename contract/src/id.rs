@@ -64,6 +64,10 @@ id!(
     /// One sign-in of one user on one device; the `sid` claim of an access token.
     SessionId
 );
+id!(
+    /// One run of a gateway.
+    GatewayId
+);
 
 /// The text is no id of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

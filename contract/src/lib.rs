@@ -6,6 +6,7 @@ pub mod event;
 pub mod headers;
 pub mod id;
 pub mod mail;
+pub mod presence;
 pub mod refusal;
 pub mod room;
 pub mod storage;
@@ -13,7 +14,7 @@ pub mod text;
 pub mod time;
 pub mod user;
 
-pub use id::{ChatId, SessionId, UserId};
+pub use id::{ChatId, GatewayId, SessionId, UserId};
 pub use refusal::{Code, FieldError, Refusal};
 pub use time::Time;
 

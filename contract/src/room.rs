@@ -7,6 +7,15 @@ pub const LOG_REPUBLISH: &str = "room.{{wildcard(1)}}.log";
 /// Where the `MEMBERS` bucket republishes a member's entry: destination of the bucket's RePublish.
 pub const MEMBER_REPUBLISH: &str = "person.{{wildcard(1)}}.member.{{wildcard(2)}}";
 
+/// Where the `TYPING` bucket republishes who types: destination of the bucket's RePublish.
+pub const TYPING_REPUBLISH: &str = "room.{{wildcard(1)}}.typing.{{wildcard(2)}}";
+/// Where the `READS` bucket republishes receipts: destination of the bucket's RePublish.
+pub const READ_REPUBLISH: &str = "room.{{wildcard(1)}}.read.{{wildcard(2)}}";
+/// Where the `PRESENCE` bucket republishes what others see of a user: destination of the bucket's RePublish.
+pub const PRESENCE_REPUBLISH: &str = "presence.{{wildcard(1)}}";
+/// What everybody's presence comes on.
+pub const PRESENCE: &str = "presence.*";
+
 /// Everything that happens in a chat: its log, typing, receipts.
 #[must_use]
 pub fn of_chat(chat: ChatId) -> String {
@@ -24,13 +33,29 @@ pub fn of_person(user: UserId) -> String {
 pub enum RoomEvent {
     /// One log event.
     Log,
+    /// This user types; without a body: has stopped.
+    Typing(UserId),
+    /// A [`ReceiptEntry`](crate::chat::ReceiptEntry): this user got or saw messages.
+    Read(UserId),
 }
 
 /// Reads `room.<chatId>.<kind>...`.
 #[must_use]
 pub fn parse(subject: &str) -> Option<(ChatId, RoomEvent)> {
-    let (chat, kind) = subject.strip_prefix("room.")?.split_once('.')?;
-    (kind == "log").then_some((chat.parse().ok()?, RoomEvent::Log))
+    let (chat, event) = subject.strip_prefix("room.")?.split_once('.')?;
+    let event = match event.split_once('.') {
+        None if event == "log" => RoomEvent::Log,
+        Some(("typing", user)) => RoomEvent::Typing(user.parse().ok()?),
+        Some(("read", user)) => RoomEvent::Read(user.parse().ok()?),
+        _ => return None,
+    };
+    Some((chat.parse().ok()?, event))
+}
+
+/// Whose presence a subject `presence.<userId>` carries.
+#[must_use]
+pub fn parse_presence(subject: &str) -> Option<UserId> {
+    subject.strip_prefix("presence.")?.parse().ok()
 }
 
 /// What a subject under `person.` carries.
@@ -56,6 +81,11 @@ mod tests {
     fn subjects_read_as_they_are_written() {
         let (chat, user) = (ChatId::new(), UserId::new());
         assert_eq!(parse(&of_chat(chat).replace('>', "log")), Some((chat, RoomEvent::Log)));
+        let of_room = |event: &str| parse(&of_chat(chat).replace('>', event));
+        assert_eq!(of_room(&format!("typing.{user}")), Some((chat, RoomEvent::Typing(user))));
+        assert_eq!(of_room(&format!("read.{user}")), Some((chat, RoomEvent::Read(user))));
+        assert_eq!(of_room("read"), None);
+        assert_eq!(parse_presence(&format!("presence.{user}")), Some(user));
         let subject = of_person(user).replace('>', &format!("member.{chat}"));
         assert_eq!(parse_person(&subject), Some((user, PersonEvent::Member(chat))));
         assert_eq!(parse("room.x.log"), None);

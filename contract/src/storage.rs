@@ -1,6 +1,6 @@
 //! Names of streams, consumers and buckets, and of the subjects and keys in them.
 
-use crate::{ChatId, SessionId, UserId};
+use crate::{ChatId, GatewayId, SessionId, UserId};
 
 /// Stream of every conversation: one subject per chat.
 pub const CHAT_STREAM: &str = "CHAT";
@@ -28,6 +28,16 @@ pub const REVOKED_BUCKET: &str = "REVOKED";
 pub const CHATS_BUCKET: &str = "CHATS";
 /// Who is in which chat, and each one's own settings there.
 pub const MEMBERS_BUCKET: &str = "MEMBERS";
+/// How far each member has got and seen a chat.
+pub const READS_BUCKET: &str = "READS";
+/// Who is typing where.
+pub const TYPING_BUCKET: &str = "TYPING";
+/// Gateways, who is connected to them, and what others see of it.
+pub const PRESENCE_BUCKET: &str = "PRESENCE";
+/// Turns what happens to gateways and their sessions into what others see.
+pub const PRESENCE_CONSUMER: &str = "presence";
+/// When a user was last seen.
+pub const LAST_SEEN_BUCKET: &str = "LAST_SEEN";
 
 /// Subject in [`MAIL_DEAD_STREAM`] of a letter that failed for good: `mail.dead.<lane>` for `mail.send.<lane>`.
 #[must_use]
@@ -53,8 +63,76 @@ pub fn member_key(user: UserId, chat: ChatId) -> String {
     format!("{user}.{chat}")
 }
 
+/// Key of a member in [`READS_BUCKET`] and [`TYPING_BUCKET`].
+#[must_use]
+pub fn chat_user_key(chat: ChatId, user: UserId) -> String {
+    format!("{chat}.{user}")
+}
+
+/// The member whose key in [`READS_BUCKET`] or [`TYPING_BUCKET`] a subject `$KV.<bucket>.<chatId>.<userId>` is.
+#[must_use]
+pub fn chat_user_of(subject: &str) -> Option<(ChatId, UserId)> {
+    let mut tokens = subject.rsplit('.');
+    let user = tokens.next()?.parse().ok()?;
+    Some((tokens.next()?.parse().ok()?, user))
+}
+
+/// A key of [`PRESENCE_BUCKET`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceKey {
+    /// `gateway.<gatewayId>`: the [`Lease`](crate::presence::Lease) of a gateway that is alive.
+    Lease(GatewayId),
+    /// `user.<userId>.<gatewayId>`: a [`Session`](crate::presence::Session), somebody's connections to one gateway.
+    Session(UserId, GatewayId),
+    /// `view.<userId>`: the [`Presence`](crate::presence::Presence) that others see.
+    View(UserId),
+}
+
+impl PresenceKey {
+    /// Reads a key, or the subject `$KV.PRESENCE.<key>` of one.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let key = key.strip_prefix("$KV.PRESENCE.").unwrap_or(key);
+        Some(match key.split_once('.')? {
+            ("gateway", id) => Self::Lease(id.parse().ok()?),
+            ("view", id) => Self::View(id.parse().ok()?),
+            ("user", ids) => {
+                let (user, gateway) = ids.split_once('.')?;
+                Self::Session(user.parse().ok()?, gateway.parse().ok()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for PresenceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lease(gateway) => write!(f, "gateway.{gateway}"),
+            Self::Session(user, gateway) => write!(f, "user.{user}.{gateway}"),
+            Self::View(user) => write!(f, "view.{user}"),
+        }
+    }
+}
+
 /// Key of a session in [`REVOKED_BUCKET`].
 #[must_use]
 pub fn revoked_key(session: SessionId) -> String {
     session.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_as_they_are_written() {
+        let (chat, user, gateway) = (ChatId::new(), UserId::new(), GatewayId::new());
+        for key in [PresenceKey::Lease(gateway), PresenceKey::Session(user, gateway), PresenceKey::View(user)] {
+            assert_eq!(PresenceKey::parse(&key.to_string()), Some(key));
+            assert_eq!(PresenceKey::parse(&format!("$KV.PRESENCE.{key}")), Some(key));
+        }
+        assert_eq!(PresenceKey::parse("user.x"), None);
+        assert_eq!(chat_user_of(&format!("$KV.READS.{}", chat_user_key(chat, user))), Some((chat, user)));
+    }
 }

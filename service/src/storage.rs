@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{
     self,
     context::{PublishError, PublishErrorKind},
@@ -11,8 +12,12 @@ use async_nats::jetstream::{
     stream::Republish,
 };
 use bytes::Bytes;
+use contract::{room, storage::PRESENCE_BUCKET};
 
 use crate::{Logged, Nats, log};
+
+/// A removed key is remembered this long by the server.
+const TOMBSTONE: Duration = Duration::from_mins(1);
 
 /// A bucket, by what it promises.
 #[derive(Debug, Clone)]
@@ -61,6 +66,15 @@ impl Bucket {
         self
     }
 
+    /// The bucket `PRESENCE`, which whoever comes first creates: `user` or a gateway. The server's note that a lease has
+    /// expired stays long enough for `user` to be restarted meanwhile.
+    #[must_use]
+    pub fn presence() -> Self {
+        Self::volatile(PRESENCE_BUCKET, "Gateways, who is connected to them, and what others see of it")
+            .with_ttl(Duration::from_mins(5))
+            .republished("view.*", room::PRESENCE_REPUBLISH)
+    }
+
     /// Makes the bucket be there, as described.
     pub async fn ensure(&self, nats: &Nats) -> Result<kv::Store, jetstream::context::CreateKeyValueError> {
         let config = kv::Config { num_replicas: nats.replicas(), ..self.config.clone() };
@@ -88,7 +102,7 @@ impl Nats {
     /// Puts a key, whatever was there; with a TTL (whole seconds, at least one) it expires by itself. Answers the
     /// revision.
     pub async fn put(&self, bucket: &str, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<u64, KvError> {
-        self.write(bucket, key, value, ttl, None).await
+        self.write(bucket, key, with_ttl(PublishMessage::build().payload(value), ttl)).await
     }
 
     /// Puts a key that must still be at `revision`, 0 for absent.
@@ -100,24 +114,35 @@ impl Nats {
         ttl: Option<Duration>,
         revision: u64,
     ) -> Result<u64, KvError> {
-        self.write(bucket, key, value, ttl, Some(revision)).await
+        let message = PublishMessage::build().payload(value).expected_last_subject_sequence(revision);
+        self.write(bucket, key, with_ttl(message, ttl)).await
     }
 
-    async fn write(
+    /// The same without a TTL, with headers that a RePublish passes on.
+    pub async fn put_with_headers_at(
         &self,
         bucket: &str,
         key: &str,
         value: Bytes,
-        ttl: Option<Duration>,
-        revision: Option<u64>,
+        headers: HeaderMap,
+        revision: u64,
     ) -> Result<u64, KvError> {
-        let mut message = PublishMessage::build().payload(value);
-        if let Some(ttl) = ttl {
-            message = message.ttl(Duration::from_secs(ttl.as_secs().max(1)));
-        }
-        if let Some(revision) = revision {
-            message = message.expected_last_subject_sequence(revision);
-        }
+        // The fence after the headers, which it is one of.
+        let message = PublishMessage::build().payload(value).headers(headers).expected_last_subject_sequence(revision);
+        self.write(bucket, key, message).await
+    }
+
+    /// Removes a key of a bucket that has TTLs, whatever was there.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), KvError> {
+        self.write(bucket, key, tombstone()).await.map(|_| ())
+    }
+
+    /// Removes a key that must still be at `revision`.
+    pub async fn delete_at(&self, bucket: &str, key: &str, revision: u64) -> Result<(), KvError> {
+        self.write(bucket, key, tombstone().expected_last_subject_sequence(revision)).await.map(|_| ())
+    }
+
+    async fn write(&self, bucket: &str, key: &str, message: PublishMessage) -> Result<u64, KvError> {
         let failed = |error: PublishError| match error.kind() {
             PublishErrorKind::WrongLastSequence => KvError::Conflict,
             _ => KvError::Write(error),
@@ -125,6 +150,18 @@ impl Nats {
         let ack = self.jetstream().send_publish(format!("$KV.{bucket}.{key}"), message).await.map_err(failed)?;
         Ok(ack.await.map_err(failed)?.sequence)
     }
+}
+
+fn with_ttl(message: PublishMessage, ttl: Option<Duration>) -> PublishMessage {
+    match ttl {
+        Some(ttl) => message.ttl(Duration::from_secs(ttl.as_secs().max(1))),
+        None => message,
+    }
+}
+
+/// ADR-8: a key that is removed is a message that says so; it goes by itself.
+fn tombstone() -> PublishMessage {
+    PublishMessage::build().header("KV-Operation", "DEL").ttl(TOMBSTONE)
 }
 
 /// The last values of all keys of a bucket that match `keys` (wildcards allowed), without deleted and expired ones, in

@@ -1,20 +1,11 @@
-//! What `service` has no need of elsewhere: a KV key as it stands, deleted or not, and its deletion at a revision.
+//! What `service` has no need of elsewhere: a KV key as it stands, deleted or not.
 //!
 //! `kv::Store::create_with_ttl` of async-nats 0.51 forgets the TTL where the key was there before.
 
-use std::time::Duration;
-
-use async_nats::jetstream::{
-    context::{PublishError, PublishErrorKind},
-    message::PublishMessage,
-    stream::DirectGetErrorKind,
-};
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use bytes::Bytes;
 use contract::Refusal;
-use service::{KvError, Nats, absent};
-
-/// A deleted key is remembered this long.
-const TOMBSTONE: Duration = Duration::from_mins(1);
+use service::{Nats, absent};
 
 /// A key as it stands.
 #[derive(Debug)]
@@ -37,16 +28,4 @@ pub async fn latest(nats: &Nats, bucket: &str, key: &str) -> Result<Latest, Refu
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(Latest { revision: 0, value: None }),
         Err(error) => Err(absent(bucket, &error)),
     }
-}
-
-/// Deletes a key that must still be at `revision`.
-pub async fn delete_at(nats: &Nats, bucket: &str, key: &str, revision: u64) -> Result<(), KvError> {
-    let tombstone =
-        PublishMessage::build().header("KV-Operation", "DEL").ttl(TOMBSTONE).expected_last_subject_sequence(revision);
-    let failed = |error: PublishError| match error.kind() {
-        PublishErrorKind::WrongLastSequence => KvError::Conflict,
-        _ => KvError::Write(error),
-    };
-    let ack = nats.jetstream().send_publish(format!("$KV.{bucket}.{key}"), tombstone).await.map_err(failed)?;
-    ack.await.map(|_| ()).map_err(failed)
 }

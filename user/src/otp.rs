@@ -165,7 +165,7 @@ impl Codes {
         let posted = letter::post(&self.nats, &letter, &format!("{key}.{revision}")).await;
         if posted.is_err() {
             // Nobody gets this code: the next wish must not wait for it. Where this fails too, it waits.
-            let _ = kv::delete_at(&self.nats, OTP_BUCKET, &key, revision).await;
+            let _ = self.nats.delete_at(OTP_BUCKET, &key, revision).await;
         }
         posted
     }
@@ -212,7 +212,7 @@ impl Codes {
             let [register, sign_in] = Purpose::ALL.map(|purpose| self.read(purpose, email, now));
             let current: [_; Purpose::ALL.len()] = futures::try_join!(register, sign_in)?.into();
             if let Some(right) = current.iter().find(|current| self.opens(current, email, code)) {
-                match kv::delete_at(&self.nats, OTP_BUCKET, &right.key, right.revision).await {
+                match self.nats.delete_at(OTP_BUCKET, &right.key, right.revision).await {
                     Ok(()) => return Ok(Some(redeemed(right, &current))),
                     Err(KvError::Conflict) => {}
                     Err(error) => return Err(absent(OTP_BUCKET, &error)),

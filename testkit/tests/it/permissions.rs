@@ -111,7 +111,7 @@ async fn only_chat_writes_the_log_and_nobody_writes_rooms() {
         may_not_publish(&nats, user, &["chat.log.x", "$KV.CHATS.x", "$KV.MEMBERS.u.c", "$KV.READS.c.u"]).await;
     }
     for user in testkit::nats::USERS {
-        may_not_publish(&nats, user, &["room.x.log", "room.x.typing.u", "$SYS.REQ.SERVER.PING"]).await;
+        may_not_publish(&nats, user, &["room.x.log", "room.x.typing.u", "presence.u", "$SYS.REQ.SERVER.PING"]).await;
     }
 }
 
@@ -159,7 +159,7 @@ async fn calls_are_for_services_and_answered_by_their_owner() {
             may_not_publish(&nats, service, &[&format!("_INBOX_{other}.x.y")]).await;
         }
     }
-    may_not_publish(&nats, "inspector", &["call.user.login", "person.u.chat.left", "presence.u"]).await;
+    may_not_publish(&nats, "inspector", &["call.user.login", "person.u.chat.left"]).await;
     may_not_subscribe(&nats, "inspector", &["call.>", "_INBOX_gateway.>", "_INBOX_*.>", "$JS.API.>", "$SRV.>"]).await;
 }
 
@@ -324,7 +324,9 @@ async fn gateway_watches_revoked_sessions_and_events_and_keeps_files() {
 
     may_subscribe(&nats, "gateway", &["room.x.>", "person.u.>", "presence.u"]).await;
     may_not_subscribe(&nats, "gateway", &["chat.log.>", "$KV.MEMBERS.>", "$JS.>"]).await;
-    may_not_publish(&nats, "gateway", &["$KV.REVOKED.session-1", "$KV.TYPING.c.u", "presence.u"]).await;
+    may_not_publish(&nats, "gateway", &["$KV.REVOKED.session-1", "$KV.TYPING.c.u", "$KV.PRESENCE.view.u"]).await;
+    may_publish(&nats, "user", &["$KV.PRESENCE.view.u", "$KV.PRESENCE.user.u.1", "$KV.LAST_SEEN.u"]).await;
+    may_not_publish(&nats, "user", &["$KV.PRESENCE.gateway.1"]).await;
 }
 
 #[tokio::test]
