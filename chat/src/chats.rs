@@ -1,7 +1,7 @@
 //! The chats an instance has at hand: loaded from snapshot and log, brought up to date by replay, changed by a fenced
 //! append. Any instance may serve any chat; two that collide on one are told by the fence.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use contract::{
@@ -11,7 +11,7 @@ use contract::{
 };
 use moka::future::Cache;
 use service::{Nats, absent, fault};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     archive::Floor,
@@ -22,6 +22,8 @@ use crate::{
 
 /// A chat is written to its snapshot when this many events came since.
 const SNAPSHOT_EVERY: u64 = 200;
+/// What nobody decides on may be as old as this.
+const LATELY: Duration = Duration::from_secs(1);
 /// Lost races before a command is given up: far more than instances that may collide.
 const ATTEMPTS: usize = 64;
 
@@ -38,6 +40,8 @@ pub struct Chats {
 #[derive(Debug, Default)]
 struct Slot {
     state: Option<Arc<ChatState>>,
+    /// When the log was last read to its end.
+    read_at: Option<Instant>,
     /// Events the snapshot in the bucket had, as far as known.
     snapshot: u64,
     /// Events known to be archived.
@@ -73,6 +77,17 @@ impl Chats {
     pub async fn current_for(&self, chat: ChatId, user: UserId) -> Result<Arc<ChatState>, Refusal> {
         let state = self.current(chat).await?;
         state.filter(|state| state.member(user).is_some()).ok_or_else(|| Refusal::not_found("chat"))
+    }
+
+    /// The chat as it was at most [`LATELY`] ago, if `user` was a member: for what is nothing but a courtesy.
+    pub async fn lately_for(&self, chat: ChatId, user: UserId) -> Result<Arc<ChatState>, Refusal> {
+        let slot = self.slot(chat).await;
+        let mut slot = slot.lock().await;
+        if slot.state.is_none() || slot.read_at.is_none_or(|read| read.elapsed() > LATELY) {
+            self.refresh(chat, &mut slot).await?;
+        }
+        let state = slot.state.clone().filter(|state| state.member(user).is_some());
+        state.ok_or_else(|| Refusal::not_found("chat"))
     }
 
     /// Decides on a command and appends what follows.
@@ -133,6 +148,7 @@ impl Chats {
             let entry = Entry { event: &event, body: body.clone() };
             match log::append(&self.nats, chat, slot.state.as_deref(), &entry).await {
                 Ok(Appended::At(cursor)) => {
+                    slot.read_at = Some(Instant::now());
                     advance(&mut slot.state, &event, cursor);
                     self.snapshot(&mut slot);
                     let state = slot.state.clone().ok_or_else(Refusal::internal)?;
@@ -161,6 +177,7 @@ impl Chats {
             slot.snapshot = slot.state.as_ref().map_or(0, |state| state.events);
         }
         let from = slot.state.as_ref().map_or(0, |state| state.cursor) + 1;
+        let read_at = Instant::now();
         let mut beginless = false;
         let state = &mut slot.state;
         let replayed = log::replay(&self.nats, chat, from, |logged, event| {
@@ -170,7 +187,11 @@ impl Chats {
         .await;
         match replayed {
             Ok(()) if beginless => Err(refusal(&LogError::Beginless(chat))),
-            replayed => replayed.map_err(|error| refusal(&error)),
+            replayed => {
+                replayed.map_err(|error| refusal(&error))?;
+                slot.read_at = Some(read_at);
+                Ok(())
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use contract::{
 use futures::{StreamExt, TryStreamExt, stream};
 use service::absent;
 
-use crate::{App, chats, decide::Command, members, view};
+use crate::{App, chats, decide::Command, members, state::ChatState, view};
 
 /// Chats of a page loaded at a time.
 const AT_ONCE: usize = 16;
@@ -42,7 +42,7 @@ pub async fn create(app: App, create: CreateChat) -> Result<CreatedChat, Refusal
     match app.chats.execute(id, user, &command).await? {
         chats::Done::Appended { event, state, .. } => {
             app.spread(&state, &event, &[]).await;
-            Ok(CreatedChat { created: true, chat: view::of(&state, user, None) })
+            Ok(CreatedChat { created: true, chat: view::of_new(&state, user) })
         }
         chats::Done::Unchanged(state) => {
             Ok(CreatedChat { created: false, chat: view::read(&app, &state, user).await? })
@@ -106,18 +106,22 @@ pub async fn list(app: App, page: ListChats) -> Result<ChatPage, Refusal> {
         async move { Ok::<_, Refusal>((cursor, entry, chats.current(chat).await?)) }
     };
     let loaded: Vec<_> = stream::iter(active).map(load).buffered(AT_ONCE).try_collect().await?;
+    let mine = |state: &ChatState| state.member(user).is_some();
+    let loaded: Vec<_> = loaded
+        .into_iter()
+        .filter_map(|(cursor, entry, state)| Some((cursor, entry, state.filter(|state| mine(state))?)))
+        .collect();
+    let shown: Vec<_> = loaded.iter().map(|(_, entry, state)| (&**state, entry.as_ref())).collect();
     let mut answer = ChatPage { chats: Vec::new(), next_cursor: None };
     let (mut bytes, mut last) = (0, None);
-    for (cursor, entry, state) in loaded {
-        let Some(state) = state.filter(|state| state.member(user).is_some()) else { continue };
-        let chat = view::of(&state, user, entry.as_ref());
+    for (chat, (cursor, ..)) in view::read_all(&app, &shown, user).await?.into_iter().zip(&loaded) {
         bytes += serde_json::to_vec(&chat).map_or(0, |json| json.len());
         if bytes > PAGE_BYTES && !answer.chats.is_empty() {
             answer.next_cursor = last.map(|last: Cursor| last.to_string());
             return Ok(answer);
         }
         answer.chats.push(chat);
-        last = Some(cursor);
+        last = Some(*cursor);
     }
     answer.next_cursor = last.filter(|_| more).map(|last| last.to_string());
     Ok(answer)

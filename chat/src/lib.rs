@@ -18,9 +18,12 @@ pub mod project;
 #[cfg(test)]
 mod properties;
 mod rebuild;
+mod receipts;
 pub mod state;
 mod storage;
 mod store;
+mod typing;
+mod unread;
 mod view;
 
 use std::{net::SocketAddr, time::Duration};
@@ -86,6 +89,9 @@ impl Chat {
             .serve(messages::delete)
             .serve(messages::add_reaction)
             .serve(messages::remove_reaction)
+            .serve(receipts::mark)
+            .serve(typing::set)
+            .serve(typing::room_state)
             .serve(history::history)
             .serve(catchup::events)
             .serve(catchup::read_log)

@@ -23,6 +23,9 @@ pub struct ChatState {
     pub name: Option<Name>,
     pub avatar_url: Option<AvatarUrl>,
     pub members: BTreeMap<UserId, Member>,
+    /// The message that says so, for members who were not there from the beginning.
+    #[serde(default)]
+    joined: BTreeMap<UserId, Seq>,
     pub created_at: Time,
     pub deleted: bool,
     pub last_seq: Seq,
@@ -60,6 +63,7 @@ impl ChatState {
             name: created.name.clone(),
             avatar_url: created.avatar_url.clone(),
             members: created.members.iter().map(|member| (member.user_id, member.clone())).collect(),
+            joined: BTreeMap::new(),
             created_at: created.created_at,
             deleted: false,
             last_seq: 0,
@@ -88,6 +92,7 @@ impl ChatState {
             Event::ChatDeleted(_) => {
                 self.deleted = true;
                 self.members.clear();
+                self.joined.clear();
             }
             Event::ChatMembers(message) => {
                 self.change_members(message);
@@ -129,11 +134,26 @@ impl ChatState {
         Some(recent.cursor)
     }
 
-    /// Messages of others among the newest since this user last wrote.
+    /// What this member has not to answer for: messages up to here were written before they joined.
     #[must_use]
-    pub fn unread_since_last_word(&self, user: UserId) -> u64 {
-        let unread = |recent: &&Recent| recent.kind == MessageKind::User && !recent.deleted;
-        self.recent.iter().rev().take_while(|recent| recent.sender_id != user).filter(unread).count() as u64
+    pub fn joined_at(&self, user: UserId) -> Seq {
+        self.joined.get(&user).copied().unwrap_or(0)
+    }
+
+    /// The newest messages, the newest first: number and sender.
+    pub fn newest(&self) -> impl Iterator<Item = (Seq, UserId)> {
+        self.recent.iter().rev().map(|recent| (recent.seq, recent.sender_id))
+    }
+
+    /// Messages after `after` that count as unread for this user, among the newest; and the number of the message before
+    /// these, up to which somebody else has to count.
+    #[must_use]
+    pub fn unread_after(&self, user: UserId, after: Seq) -> (u64, Seq) {
+        let unread = |recent: &&Recent| {
+            recent.seq > after && recent.kind == MessageKind::User && recent.sender_id != user && !recent.deleted
+        };
+        let count = self.recent.iter().filter(unread).count() as u64;
+        (count, self.recent.front().map_or(self.last_seq, |first| first.seq - 1))
     }
 
     /// Who takes over when this member leaves as the last owner: the longest-serving admin, else member.
@@ -150,6 +170,10 @@ impl ChatState {
         let Some(change) = &message.change else { return };
         for user in &change.removed {
             self.members.remove(user);
+            self.joined.remove(user);
+        }
+        for member in &change.added {
+            self.joined.insert(member.user_id, message.seq);
         }
         for member in change.added.iter().chain(&change.roles) {
             self.members.insert(member.user_id, member.clone());

@@ -5,12 +5,14 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{self, Compression, DiscardPolicy, Republish, RetentionPolicy, StorageType};
 use contract::{
     room,
-    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET},
+    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET, READS_BUCKET, TYPING_BUCKET},
 };
 use service::{Bucket, Nats};
 
 /// A repeated `Nats-Msg-Id` is known as one for this long.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(10);
+/// The server's note that somebody stopped typing stays this long.
+const TYPING_MARKERS: Duration = Duration::from_secs(10);
 
 /// Makes the log and the buckets be there, as described.
 pub async fn ensure(nats: &Nats, log_events: u32) -> Result<(), async_nats::Error> {
@@ -18,6 +20,15 @@ pub async fn ensure(nats: &Nats, log_events: u32) -> Result<(), async_nats::Erro
     Bucket::durable(CHATS_BUCKET, "Snapshots of chats").ensure(nats).await?;
     Bucket::durable(MEMBERS_BUCKET, "Who is in which chat, and own settings there")
         .republished("*.*", room::MEMBER_REPUBLISH)
+        .ensure(nats)
+        .await?;
+    Bucket::durable(READS_BUCKET, "How far each member has got and seen a chat")
+        .republished("*.*", room::READ_REPUBLISH)
+        .ensure(nats)
+        .await?;
+    Bucket::volatile(TYPING_BUCKET, "Who is typing where")
+        .with_ttl(TYPING_MARKERS)
+        .republished("*.*", room::TYPING_REPUBLISH)
         .ensure(nats)
         .await?;
     Ok(())

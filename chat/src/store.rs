@@ -1,6 +1,6 @@
 //! The archive in MongoDB; BSON stops here and in `project`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document, doc};
 use contract::{
@@ -98,6 +98,20 @@ pub async fn messages(database: &Database, chat: ChatId, first: Seq, last: Seq) 
         }
     }
     Ok(messages)
+}
+
+/// Numbers of the messages of others among `first..=last` that are not deleted, as far as they are archived.
+pub async fn unread(database: &Database, chat: ChatId, user: UserId, first: Seq, last: Seq) -> Result<BTreeSet<Seq>> {
+    let filter = doc! {
+        "chatId": chat.to_string(), "seq": { "$gte": int(first), "$lte": int(last) },
+        "senderId": { "$ne": user.to_string() }, "message.kind": "user", "deleted": { "$exists": false },
+    };
+    let mut found = database.collection::<Document>(MESSAGES).find(filter).projection(doc! { "seq": 1 }).await?;
+    let mut unread = BTreeSet::new();
+    while let Some(document) = found.try_next().await? {
+        unread.extend(document.get_i64("seq").ok().and_then(|seq| Seq::try_from(seq).ok()));
+    }
+    Ok(unread)
 }
 
 /// Writes a batch: all of it, or an error, after which it may be written again.

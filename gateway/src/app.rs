@@ -9,6 +9,7 @@ use crate::{
     calls::Calls,
     config::{HttpConfig, SocketConfig},
     identity::Identity,
+    presence::{Presence, Watchers},
     revoked::Revoked,
     rooms::Rooms,
 };
@@ -20,6 +21,8 @@ pub struct App {
     pub identity: Identity,
     pub revoked: Revoked,
     pub rooms: Rooms,
+    pub presence: Presence,
+    pub watchers: Watchers,
     pub http: Arc<HttpConfig>,
     pub socket: Arc<SocketConfig>,
     /// Events of sockets that are being worked on; the stop waits for them.

@@ -6,19 +6,29 @@ mod config;
 mod http;
 mod identity;
 mod parse;
+mod presence;
 mod revoked;
 mod rooms;
 mod socket;
+mod tcp;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt;
+use axum::Router;
 use service::{Lifecycle, Service, StartError, StopError};
 use socketioxide::SocketIo;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-use crate::{app::App, calls::Calls, identity::Identity, revoked::Revoked, rooms::Rooms};
+use crate::{
+    app::App,
+    calls::Calls,
+    identity::Identity,
+    presence::{Presence, Watchers},
+    revoked::Revoked,
+    rooms::Rooms,
+    tcp::{Listener, Peer, Wires},
+};
 pub use config::{Config, HttpConfig, SocketConfig};
 
 /// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged,
@@ -39,7 +49,12 @@ impl Gateway {
         let (lifecycle, readiness) = (service.lifecycle().clone(), service.readiness().clone());
         let calls = Calls::new(service.caller());
         let (layer, io) = socket::build(&config.socket);
-        let rooms = Rooms::new(service.nats().clone(), calls.clone(), io.clone());
+        let wires = Wires::default();
+        let rooms = Rooms::new(service.nats().clone(), calls.clone(), io.clone(), wires.clone());
+        let presence = Presence::default();
+        presence.keep(service.nats(), &lifecycle, &readiness);
+        let watchers = Watchers::new(io.clone(), calls.clone(), rooms.clone());
+        watchers.follow(service.nats(), &lifecycle);
 
         let revoked = Revoked::default();
         let expel = rooms.clone();
@@ -53,6 +68,8 @@ impl Gateway {
             identity,
             revoked,
             rooms,
+            presence,
+            watchers,
             http: Arc::new(config.http),
             socket: Arc::new(config.socket),
             work: TaskTracker::new(),
@@ -60,7 +77,7 @@ impl Gateway {
         };
         socket::open(&io, app.clone());
         let work = app.work.clone();
-        let addr = serve(listen, app, layer, &lifecycle).await?;
+        let addr = serve(listen, http::router(app, layer, wires), &lifecycle).await?;
         close_sockets_at_stop(io, work, &lifecycle);
         service.endpoints(()).open().await?;
         service.started();
@@ -91,24 +108,13 @@ impl Gateway {
     }
 }
 
-async fn serve(
-    listen: SocketAddr,
-    app: App,
-    layer: socketioxide::layer::SocketIoLayer,
-    lifecycle: &Lifecycle,
-) -> Result<SocketAddr, StartError> {
+async fn serve(listen: SocketAddr, router: Router, lifecycle: &Lifecycle) -> Result<SocketAddr, StartError> {
     let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
     let addr = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
-    let listener = listener.tap_io(|stream| {
-        // Events are small and should not wait for each other.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let service = http::router(app, layer).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<Peer>();
     let soft = lifecycle.soft().clone();
     lifecycle.keep("http", async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(soft.clone().cancelled_owned());
+        let served = axum::serve(Listener(listener), service).with_graceful_shutdown(soft.clone().cancelled_owned());
         let patience = async {
             soft.cancelled().await;
             tokio::time::sleep(ANSWER).await;

@@ -5,4 +5,5 @@ mod archive;
 mod catchup;
 mod conversations;
 mod messages;
+mod receipts;
 mod world;

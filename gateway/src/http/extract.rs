@@ -1,6 +1,6 @@
 //! What handlers take from a request. Each failure is a [`Problem`] that names what is wrong.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use http::{HeaderMap, header, request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::{app::App, parse::parse};
+use crate::{app::App, parse::parse, tcp::Peer};
 
 /// A body must arrive within this.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ impl FromRequestParts<App> for Client {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.addr.ip().to_string());
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
             ip: forwarded_for(&parts.headers, app.http.trusted_proxies).or(peer),

@@ -9,8 +9,8 @@ use axum::{
 use contract::{
     Actor, ChatId, Refusal, UserId,
     chat::{
-        AddReaction, DeleteMessage, EditMessage, GetHistory, History, NewMessage, RemoveReaction, SendMessage,
-        SentMessage,
+        AddReaction, DeleteMessage, EditMessage, GetHistory, History, Mark, NewMessage, ReceiptKind, RemoveReaction,
+        SendMessage, SentMessage,
     },
     event::{Message, Seq},
     text::{Emoji, MessageText},
@@ -28,6 +28,7 @@ pub fn router() -> Router<App> {
     Router::new()
         .route("/api/messages", post(send))
         .route("/api/messages/{chat_id}", get(history))
+        .route("/api/messages/{chat_id}/read", post(read))
         .route("/api/messages/{chat_id}/{seq}", patch(edit).delete(remove))
         .route("/api/messages/{chat_id}/{seq}/reactions/{emoji}", put(add_reaction).delete(remove_reaction))
 }
@@ -48,6 +49,21 @@ async fn history(
     let (before, after) = (params.optional("before")?, params.optional("after")?);
     let history = GetHistory { actor, chat_id, before, after, limit: params.limit()? };
     Ok(Answer(app.calls.idempotent(&history).await?))
+}
+
+#[derive(Deserialize)]
+struct UpTo {
+    seq: Seq,
+}
+
+async fn read(
+    State(app): State<App>,
+    actor: Actor,
+    Path(chat_id): Path<ChatId>,
+    Json(UpTo { seq }): Json<UpTo>,
+) -> Result<StatusCode, Problem> {
+    app.calls.idempotent(&Mark { actor, chat_id, seq, kind: ReceiptKind::Read }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

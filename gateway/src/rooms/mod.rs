@@ -3,6 +3,8 @@
 
 mod person;
 mod room;
+mod signals;
+mod slow;
 mod table;
 
 use std::{
@@ -14,7 +16,7 @@ use std::{
 use async_nats::{Subscriber, client::RequestErrorKind};
 use contract::{
     ChatId, Refusal, SessionId, UserId,
-    chat::{Events, GetRooms, ReadLog},
+    chat::{Events, GetRoomState, GetRooms, ReadLog, RoomState},
     event::Cursor,
 };
 use futures::FutureExt;
@@ -23,7 +25,7 @@ use socketioxide::{SocketIo, extract::SocketRef, operators::BroadcastOperators, 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{calls::Calls, socket::farewell};
+use crate::{calls::Calls, socket::farewell, tcp::Wires};
 use room::Room;
 use table::Table;
 
@@ -45,6 +47,7 @@ struct Inner {
     nats: Nats,
     calls: Calls,
     io: SocketIo,
+    wires: Wires,
     table: Mutex<Table>,
     readers: Semaphore,
 }
@@ -64,8 +67,9 @@ impl Drop for Place {
 
 impl Rooms {
     #[must_use]
-    pub fn new(nats: Nats, calls: Calls, io: SocketIo) -> Self {
-        Self(Arc::new(Inner { nats, calls, io, table: Mutex::default(), readers: Semaphore::new(READERS) }))
+    pub fn new(nats: Nats, calls: Calls, io: SocketIo, wires: Wires) -> Self {
+        let (table, readers) = (Mutex::default(), Semaphore::new(READERS));
+        Self(Arc::new(Inner { nats, calls, io, wires, table, readers }))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -101,13 +105,19 @@ impl Rooms {
     pub fn settle(&self, socket: &SocketRef) {
         let table = self.table();
         let chats = table.chats_of(socket.id);
+        let own = table.user_of(socket.id).map(own_room);
         for room in socket.rooms() {
-            if !room.parse().is_ok_and(|chat| chats.is_some_and(|chats| chats.contains(&chat))) {
+            if own.as_deref() != Some(&*room)
+                && !room.parse().is_ok_and(|chat| chats.is_some_and(|chats| chats.contains(&chat)))
+            {
                 socket.leave(room);
             }
         }
         for chat in chats.into_iter().flatten() {
             socket.join(chat.to_string());
+        }
+        if let Some(own) = own {
+            socket.join(own);
         }
     }
 
@@ -136,8 +146,14 @@ impl Rooms {
         self.read_log(chat_id, after).await
     }
 
+    /// Who types in a chat, and who got and saw what; it is not urgent.
+    async fn read_state_at_leisure(&self, chat_id: ChatId) -> Result<RoomState, Refusal> {
+        let _reader = self.0.readers.acquire().await;
+        self.0.calls.idempotent(&GetRoomState { chat_id }).await
+    }
+
     /// Subscribes; returns once the server is known to have done so.
-    async fn subscribe(&self, subject: String) -> Subscriber {
+    pub async fn subscribe(&self, subject: String) -> Subscriber {
         loop {
             match self.0.nats.client().subscribe(subject.clone()).await {
                 Ok(subscriber) => {
@@ -165,7 +181,12 @@ impl Rooms {
 
     fn spawn_room(&self, room: Arc<Room>, stop: CancellationToken) {
         let rooms = self.clone();
-        spawn(stop, move || room::run(room.clone(), rooms.clone()));
+        spawn(stop, move || {
+            let (log, signals) = (room::run(room.clone(), rooms.clone()), signals::run(room.clone(), rooms.clone()));
+            async {
+                tokio::select! { () = log => {}, () = signals => {} }
+            }
+        });
     }
 
     fn spawn_person(&self, user: UserId, ready: Arc<watch::Sender<bool>>, stop: CancellationToken) {
@@ -187,6 +208,11 @@ where
         };
         stop.run_until_cancelled(work).await
     });
+}
+
+/// The Socket.IO room of all sockets of one user.
+fn own_room(user: UserId) -> String {
+    format!("@{user}")
 }
 
 async fn confirmed(mut ready: watch::Receiver<bool>) -> Result<(), Refusal> {

@@ -90,8 +90,7 @@ impl Rooms {
         let evicted = self.table().evict(user, chat, cursor);
         for socket in evicted.into_iter().filter_map(|sid| self.socket(sid)) {
             socket.leave(chat.to_string());
-            // A socket that cannot take it learns it from `sync`, where the chat is absent.
-            let _ = socket.emit("chat:left", &json!({ "chatId": chat }));
+            self.tell(&socket, "chat:left", &json!({ "chatId": chat }));
         }
     }
 
@@ -116,7 +115,7 @@ impl Rooms {
             Err(refusal) => return Err(refusal),
         };
         for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
-            let _ = socket.emit("chat:joined", &chat);
+            self.tell(&socket, "chat:joined", &chat);
         }
         self.enter_at(user, &chat, &sids, &hold.room).await;
         Ok(())
@@ -150,7 +149,7 @@ impl Rooms {
             };
             for event in &page.events {
                 for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
-                    let _ = socket.emit(&event.event, &arguments(event));
+                    self.tell(&socket, &event.event, &arguments(event));
                 }
                 if event.event == "chat:deleted" {
                     return;
@@ -165,7 +164,7 @@ impl Rooms {
 
     fn say_left(&self, chat: ChatId, sids: &[Sid]) {
         for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
-            let _ = socket.emit("chat:left", &json!({ "chatId": chat }));
+            self.tell(&socket, "chat:left", &json!({ "chatId": chat }));
         }
     }
 }

@@ -2,11 +2,7 @@
 //! What is missing is noticed by the cursors and fetched.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,32 +16,29 @@ use contract::{
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use socketioxide::{BroadcastError, SocketError};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 
-use super::Rooms;
+use super::{Rooms, signals::Signals};
 
 /// Beyond our own server the subscription takes effect a moment later: what was published meanwhile is looked for once.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// A log that cannot be read is tried again after this, then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
-/// A socket that reads too slowly is tried again after this.
-const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A chat with members here.
 pub(super) struct Room {
     pub(super) chat: ChatId,
     /// Its name as a Socket.IO room.
-    name: String,
+    pub(super) name: String,
     ready: watch::Sender<bool>,
     emitted: Mutex<Emitted>,
-    /// Whether somebody is being told that they missed something.
-    behind: AtomicBool,
+    signals: Mutex<Signals>,
 }
 
 /// How far this room's sockets have been told.
@@ -98,13 +91,17 @@ impl Room {
             name: chat.to_string(),
             ready: watch::Sender::new(false),
             emitted: Mutex::default(),
-            behind: AtomicBool::new(false),
+            signals: Mutex::default(),
         }
     }
 
     /// Whether its subject is subscribed to.
     pub(super) fn followed(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
+    }
+
+    pub(super) fn signals(&self) -> MutexGuard<'_, Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `then` at a moment when nothing is being emitted, given the cursor up to which everything has been.
@@ -126,14 +123,8 @@ impl Room {
         let Some(sockets) = rooms.sockets() else { return true };
         metrics::counter!("natter_gateway_events_total", "event" => outgoing.event.to_owned()).increment(1);
         let arguments = (outgoing.body, &outgoing.at);
-        let sent = sockets.within(self.name.clone()).emit(outgoing.event, &arguments);
-        // The local adapter is ready at once.
-        if let Some(Err(BroadcastError::Socket(errors))) = sent.now_or_never() {
-            let full = errors.iter().filter(|error| matches!(error, SocketError::InternalChannelFull)).count();
-            if full > 0 {
-                metrics::counter!("natter_gateway_events_dropped_total").increment(full as u64);
-                self.tell_those_behind(rooms);
-            }
+        if overflown(sockets.within(self.name.clone()).emit(outgoing.event, &arguments)) {
+            rooms.part_with_slow(self, Some(cursor));
         }
         emitted.last = Some(cursor);
         if outgoing.event == "chat:deleted" {
@@ -148,29 +139,6 @@ impl Room {
         true
     }
 
-    /// An event did not fit into some socket's buffer (which one, socketioxide does not say), or cannot be had any more:
-    /// every socket here is told where the log stands, `chat:cursor` `{chatId, cursor}`, so that who is behind can `sync`.
-    fn tell_those_behind(self: &Arc<Self>, rooms: &Rooms) {
-        if self.behind.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (room, rooms) = (self.clone(), rooms.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
-            room.behind.store(false, Ordering::Release);
-            let mut waiting: VecDeque<_> = rooms.table().members(room.chat).into();
-            while let Some(sid) = waiting.pop_front() {
-                let Some(socket) = rooms.socket(sid).filter(|socket| socket.connected()) else { continue };
-                let cursor = room.between_events(Option::unwrap_or_default);
-                if socket.emit("chat:cursor", &json!({ "chatId": room.chat, "cursor": cursor })).is_err() {
-                    // It is still full; if it stays so, the missing pong closes it.
-                    waiting.push_back(sid);
-                    tokio::time::sleep(PATIENCE).await;
-                }
-            }
-        });
-    }
-
     fn emit_logged(self: &Arc<Self>, rooms: &Rooms, event: &LoggedEvent) {
         let outgoing = Outgoing {
             event: &event.event,
@@ -183,7 +151,15 @@ impl Room {
 
     /// Takes one republished message.
     async fn receive(self: &Arc<Self>, rooms: &Rooms, message: &Message) {
-        let Some((_, RoomEvent::Log)) = room::parse(&message.subject) else { return };
+        match room::parse(&message.subject) {
+            Some((_, RoomEvent::Log)) => self.receive_logged(rooms, message).await,
+            Some((_, RoomEvent::Typing(user))) => self.hear_typing(rooms, user, message),
+            Some((_, RoomEvent::Read(user))) => self.hear_receipt(rooms, user, message),
+            None => {}
+        }
+    }
+
+    async fn receive_logged(self: &Arc<Self>, rooms: &Rooms, message: &Message) {
         let Some(outgoing) = outgoing(message) else {
             tracing::warn!(subject = %message.subject, "a message in a room is no log event");
             return;
@@ -221,8 +197,7 @@ impl Room {
         if page.reset {
             let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
             emitted.last = emitted.last.max(Some(page.cursor));
-            drop(emitted);
-            self.tell_those_behind(rooms);
+            rooms.part_with_slow(self, emitted.last);
             return Page::Last;
         }
         let known = self.known();
@@ -240,7 +215,7 @@ impl Room {
     fn begin_anew(self: &Arc<Self>, rooms: &Rooms, cursor: Cursor) {
         tracing::warn!(chat = %self.chat, cursor, "the log ends before what has been delivered");
         self.emitted.lock().unwrap_or_else(PoisonError::into_inner).last = Some(cursor);
-        self.tell_those_behind(rooms);
+        rooms.part_with_slow(self, Some(cursor));
     }
 
     fn known(&self) -> Option<Cursor> {
@@ -343,6 +318,14 @@ pub(super) fn removed(event: &LoggedEvent) -> Vec<UserId> {
         return Vec::new();
     }
     serde_json::from_str::<Members>(event.data.get()).map(|members| members.change.removed).unwrap_or_default()
+}
+
+/// Whether an event did not fit into the buffers of some of the sockets it was for. The local adapter is ready at once.
+pub(super) fn overflown(sent: impl Future<Output = Result<(), BroadcastError>>) -> bool {
+    let Some(Err(BroadcastError::Socket(errors))) = sent.now_or_never() else { return false };
+    let full = errors.iter().filter(|error| matches!(error, SocketError::InternalChannelFull)).count();
+    metrics::counter!("natter_gateway_events_dropped_total").increment(full as u64);
+    full > 0
 }
 
 /// `(body, {cursor, prev})`, the arguments of a log event.

@@ -27,6 +27,8 @@ struct Seat {
     user: UserId,
     session: SessionId,
     chats: HashSet<ChatId>,
+    /// It reads too slowly and is about to be cut off.
+    given_up: bool,
 }
 
 /// A user with sockets here.
@@ -71,7 +73,7 @@ impl Table {
             self.remove_seat(sid, before.place);
         }
         self.places += 1;
-        self.seats.insert(sid, Seat { place: self.places, user, session, chats: HashSet::new() });
+        self.seats.insert(sid, Seat { place: self.places, user, session, chats: HashSet::new(), given_up: false });
         metrics::gauge!("natter_gateway_sockets").increment(1.0);
         let person = self.people.entry(user).or_insert_with(|| {
             let (ready, receiver) = watch::channel(false);
@@ -98,6 +100,17 @@ impl Table {
                 self.people.remove(&seat.user);
             }
         }
+    }
+
+    /// The socket gets nothing any more, whatever it is a member of; false where that was so before.
+    pub(super) fn give_up(&mut self, sid: Sid) -> bool {
+        let Some(seat) = self.seats.get_mut(&sid).filter(|seat| !seat.given_up) else { return false };
+        seat.given_up = true;
+        let chats = std::mem::take(&mut seat.chats);
+        for chat in chats {
+            self.leave(chat, sid);
+        }
+        true
     }
 
     /// A socket enters rooms; answers which of them are followed.
@@ -132,7 +145,8 @@ impl Table {
     /// Sockets of this user that are not in this room.
     pub(super) fn outside(&self, user: UserId, chat: ChatId) -> Vec<Sid> {
         let sockets = self.people.get(&user).into_iter().flat_map(|person| &person.sockets);
-        sockets.copied().filter(|sid| self.seats.get(sid).is_some_and(|seat| !seat.chats.contains(&chat))).collect()
+        let outside = |sid: &Sid| self.seats.get(sid).is_some_and(|seat| !seat.given_up && !seat.chats.contains(&chat));
+        sockets.copied().filter(outside).collect()
     }
 
     /// Sockets of a user enter a room that is being held, as members at `cursor`; answers which of them do. None where
@@ -146,7 +160,7 @@ impl Table {
         let Some(entry) = self.rooms.get_mut(&chat) else { return Vec::new() };
         let mut entered = Vec::with_capacity(sids.len());
         for sid in sids {
-            if self.seats.get_mut(sid).is_some_and(|seat| seat.chats.insert(chat)) {
+            if self.seats.get_mut(sid).is_some_and(|seat| !seat.given_up && seat.chats.insert(chat)) {
                 entry.members.insert(*sid);
                 entered.push(*sid);
             }
@@ -202,6 +216,10 @@ impl Table {
 
     pub(super) fn chats_of(&self, sid: Sid) -> Option<&HashSet<ChatId>> {
         self.seats.get(&sid).map(|seat| &seat.chats)
+    }
+
+    pub(super) fn user_of(&self, sid: Sid) -> Option<UserId> {
+        self.seats.get(&sid).map(|seat| seat.user)
     }
 
     /// Chats that sockets of this user are in.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{ChatId, Code, FieldError, Refusal, chat::Events, event::Message};
+use contract::{ChatId, Code, FieldError, Refusal, chat::Events, event::Message, presence::Seen};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
@@ -14,6 +14,7 @@ pub enum Ack {
     Sent(Box<RawValue>),
     Message(Box<Message>),
     Synced(BTreeMap<ChatId, Events>),
+    Presence(Vec<Seen>),
 }
 
 impl Serialize for Ack {
@@ -25,6 +26,10 @@ impl Serialize for Ack {
             Self::Sent(message) => map.serialize_entry("message", message)?,
             Self::Message(message) => map.serialize_entry("message", message)?,
             Self::Synced(chats) => map.serialize_entry("chats", chats)?,
+            Self::Presence(seen) => {
+                let presence: Vec<_> = seen.iter().map(|seen| &seen.presence).collect();
+                map.serialize_entry("presence", &presence)?;
+            }
         }
         map.end()
     }

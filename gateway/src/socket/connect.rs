@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use contract::{Code, Refusal};
-use serde::Deserialize;
+use contract::{Code, Refusal, presence::Availability};
+use serde_json::{Map, Value};
 use service::Trace;
 use socketioxide::{
     SocketIo,
@@ -20,20 +20,19 @@ use super::{connection::Connection, events, farewell};
 use crate::app::App;
 
 /// The client's `auth`; a map, because serde would also take an array for a struct.
-#[derive(Deserialize)]
-#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
 struct Auth {
     token: String,
+    /// What the person wants to be seen as from the first moment on.
+    status: Availability,
 }
 
-impl TryFrom<serde_json::Map<String, serde_json::Value>> for Auth {
-    type Error = &'static str;
+impl TryFrom<Map<String, Value>> for Auth {
+    type Error = Code;
 
-    fn try_from(mut auth: serde_json::Map<String, serde_json::Value>) -> Result<Self, Self::Error> {
-        match auth.remove("token") {
-            Some(serde_json::Value::String(token)) => Ok(Self { token }),
-            _ => Err("a token is needed"),
-        }
+    fn try_from(mut auth: Map<String, Value>) -> Result<Self, Code> {
+        let Some(Value::String(token)) = auth.remove("token") else { return Err(Code::Unauthenticated) };
+        let status = auth.remove("status").filter(|status| !status.is_null()).map(serde_json::from_value);
+        Ok(Self { token, status: status.transpose().map_err(|_| Code::Invalid)?.unwrap_or_default() })
     }
 }
 
@@ -42,8 +41,8 @@ pub fn open(io: &SocketIo, app: App) {
     let (at_the_door, sockets) = (app.clone(), io.clone());
     let connected = async move |socket: SocketRef| connected(socket, app, sockets).await;
     // The message of a `connect_error` is the refusal's code.
-    let admit = async move |socket: SocketRef, TryData(auth): TryData<Auth>| -> Result<(), Code> {
-        let auth = auth.map_err(|_| Code::Unauthenticated)?;
+    let admit = async move |socket: SocketRef, TryData(auth): TryData<Map<String, Value>>| -> Result<(), Code> {
+        let auth = Auth::try_from(auth.map_err(|_| Code::Unauthenticated)?)?;
         let outcome = Trace::start().scope(admit(&at_the_door, socket, auth)).await;
         let code = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |()| "ok");
         metrics::counter!("natter_gateway_connections_total", "code" => code).increment(1);
@@ -59,7 +58,8 @@ async fn admit(app: &App, socket: SocketRef, auth: Auth) -> Result<(), Refusal> 
     let verified = app.identity.verify(&auth.token).await?;
     let place = app.rooms.admit(socket.id, verified.actor.user_id, verified.actor.session_id).await?;
     app.rooms.settle(&socket);
-    socket.extensions.insert(Connection::new(verified, app.socket.in_flight, place));
+    let device = app.presence.arrive(verified.actor.user_id, auth.status);
+    socket.extensions.insert(Connection::new(verified, app, socket.id, device, place));
     events::listen(&socket, app.clone());
     Ok(())
 }

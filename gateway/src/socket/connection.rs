@@ -6,25 +6,37 @@ use std::{
 };
 
 use contract::{Actor, Time};
+use socketioxide::socket::Sid;
 use tokio::{sync::watch, time::Instant};
 
 use super::line::Line;
-use crate::{identity::Verified, rooms::Place};
+use crate::{
+    app::App,
+    identity::Verified,
+    presence::{Device, Watchers},
+    rooms::Place,
+};
 
 /// Who is at the other end; kept in the socket's extensions and dropped with them.
 pub struct Connection {
     actor: Mutex<Actor>,
     expires: watch::Sender<Instant>,
     pub line: Line,
+    pub device: Device,
+    watchers: Watchers,
+    sid: Sid,
     _place: Place,
 }
 
 impl Connection {
-    pub fn new(verified: Verified, in_flight: usize, place: Place) -> Arc<Self> {
+    pub fn new(verified: Verified, app: &App, sid: Sid, device: Device, place: Place) -> Arc<Self> {
         Arc::new(Self {
             actor: Mutex::new(verified.actor),
             expires: watch::Sender::new(instant(verified.expires_at)),
-            line: Line::new(in_flight),
+            line: Line::new(app.socket.in_flight),
+            device,
+            watchers: app.watchers.clone(),
+            sid,
             _place: place,
         })
     }
@@ -42,6 +54,12 @@ impl Connection {
     /// When the token expires; closed when the socket is gone.
     pub fn expires(&self) -> watch::Receiver<Instant> {
         self.expires.subscribe()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.watchers.forget(self.sid);
     }
 }
 

@@ -2,14 +2,9 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use contract::{
-    Actor, ChatId, Code, Refusal, UserId,
-    chat::{AddReaction, DeleteMessage, EditMessage, MAX_SYNC, NewMessage, RemoveReaction, SendMessage, Sync},
-    event::{Cursor, Seq},
-    text::{Emoji, MessageText},
-};
+use contract::{Code, Refusal, chat::ReceiptKind};
 use futures::FutureExt;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use service::Trace;
 use socketioxide::{
@@ -19,7 +14,9 @@ use socketioxide::{
 
 use super::{
     ack::{Ack, Nack},
+    auth,
     connection::Connection,
+    messages, presence, signals,
 };
 use crate::{app::App, parse::parse};
 
@@ -31,6 +28,11 @@ enum Kind {
     DeleteMessage,
     AddReaction,
     RemoveReaction,
+    Mark(ReceiptKind),
+    Typing(bool),
+    WatchPresence,
+    UnwatchPresence,
+    SetPresence,
     Sync,
     RefreshToken,
 }
@@ -43,6 +45,13 @@ impl Kind {
             "message:delete" => Self::DeleteMessage,
             "reaction:add" => Self::AddReaction,
             "reaction:remove" => Self::RemoveReaction,
+            "message:delivered" => Self::Mark(ReceiptKind::Delivered),
+            "message:read" => Self::Mark(ReceiptKind::Read),
+            "typing:start" => Self::Typing(true),
+            "typing:stop" => Self::Typing(false),
+            "presence:subscribe" => Self::WatchPresence,
+            "presence:unsubscribe" => Self::UnwatchPresence,
+            "presence:set" => Self::SetPresence,
             "sync" => Self::Sync,
             "auth:refresh" => Self::RefreshToken,
             _ => return None,
@@ -52,10 +61,17 @@ impl Kind {
     /// Whether it waits for those that the client sent before.
     fn in_order(self) -> bool {
         match self {
-            Self::SendMessage | Self::EditMessage | Self::DeleteMessage | Self::AddReaction | Self::RemoveReaction => {
-                true
-            }
-            Self::Sync | Self::RefreshToken => false,
+            Self::SendMessage
+            | Self::EditMessage
+            | Self::DeleteMessage
+            | Self::AddReaction
+            | Self::RemoveReaction
+            | Self::Typing(_)
+            | Self::WatchPresence
+            | Self::UnwatchPresence
+            | Self::SetPresence => true,
+            // Receipts only move forward, in whatever order they come.
+            Self::Mark(_) | Self::Sync | Self::RefreshToken => false,
         }
     }
 }
@@ -88,7 +104,10 @@ pub fn listen(socket: &SocketRef, app: App) {
                     outcome
                 }
             };
-            answer(kind.map_or("none", |_| event.as_str()), outcome, ack);
+            answer(kind.map_or("none", |_| event.as_str()), &outcome, ack);
+            if let Ok(Ack::Presence(answered)) = &outcome {
+                app.watchers.catch_up(&socket, answered);
+            }
         }))
     };
     socket.on_fallback(take);
@@ -109,13 +128,13 @@ async fn guarded(
     })
 }
 
-fn answer(event: &str, outcome: Result<Ack, Refusal>, ack: AckSender) {
+fn answer(event: &str, outcome: &Result<Ack, Refusal>, ack: AckSender) {
     let code = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
     metrics::counter!("natter_gateway_client_events_total", "event" => event.to_owned(), "code" => code).increment(1);
     // A client that went away meanwhile needs no answer.
     let _ = match outcome {
-        Ok(done) => ack.send(&done),
-        Err(refusal) => ack.send(&Nack::from(refusal)),
+        Ok(done) => ack.send(done),
+        Err(refusal) => ack.send(&Nack::from(refusal.clone())),
     };
 }
 
@@ -135,13 +154,18 @@ async fn carry_out(
     }
     let packet = packet.map_err(|_| Refusal::new(Code::Invalid, "This is not JSON."))?;
     match kind {
-        Kind::SendMessage => send(app, actor, payload(&packet)?).await,
-        Kind::EditMessage => edit(app, actor, payload(&packet)?).await,
-        Kind::DeleteMessage => delete(app, actor, payload(&packet)?).await,
-        Kind::AddReaction => add_reaction(app, actor, payload(&packet)?).await,
-        Kind::RemoveReaction => remove_reaction(app, actor, payload(&packet)?).await,
-        Kind::Sync => sync(app, actor, payload(&packet)?).await,
-        Kind::RefreshToken => refresh_token(app, socket, connection, payload(&packet)?).await,
+        Kind::SendMessage => messages::send(app, actor, payload(&packet)?).await,
+        Kind::EditMessage => messages::edit(app, actor, payload(&packet)?).await,
+        Kind::DeleteMessage => messages::delete(app, actor, payload(&packet)?).await,
+        Kind::AddReaction => messages::add_reaction(app, actor, payload(&packet)?).await,
+        Kind::RemoveReaction => messages::remove_reaction(app, actor, payload(&packet)?).await,
+        Kind::Mark(kind) => signals::mark(app, actor, kind, payload(&packet)?).await,
+        Kind::Typing(typing) => signals::typing(app, actor, typing, payload(&packet)?).await,
+        Kind::Sync => signals::sync(app, actor, payload(&packet)?).await,
+        Kind::WatchPresence => presence::watch(app, socket.id, actor, payload(&packet)?).await,
+        Kind::UnwatchPresence => Ok(presence::unwatch(app, socket.id, &payload(&packet)?)),
+        Kind::SetPresence => Ok(presence::set(connection, &payload(&packet)?)),
+        Kind::RefreshToken => auth::refresh_token(app, socket, connection, payload(&packet)?).await,
     }
 }
 
@@ -151,82 +175,4 @@ fn payload<T: DeserializeOwned>(packet: &RawValue) -> Result<T, Refusal> {
         serde_json::from_str(packet.get()).map_err(|_| Refusal::new(Code::Invalid, "This is not JSON."))?;
     let payload = arguments.get(1).ok_or_else(|| Refusal::new(Code::Invalid, "The event needs a payload."))?;
     Ok(parse(payload.get().as_bytes())?)
-}
-
-async fn send(app: &App, actor: Actor, message: NewMessage) -> Result<Ack, Refusal> {
-    Ok(Ack::Sent(app.calls.idempotent(&SendMessage { actor, message }).await?.message))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Edit {
-    chat_id: ChatId,
-    seq: Seq,
-    text: MessageText,
-    #[serde(default)]
-    mentions: Vec<UserId>,
-}
-
-async fn edit(app: &App, actor: Actor, edit: Edit) -> Result<Ack, Refusal> {
-    let Edit { chat_id, seq, text, mentions } = edit;
-    Ok(Ack::Message(Box::new(app.calls.call(&EditMessage { actor, chat_id, seq, text, mentions }).await?)))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OfMessage {
-    chat_id: ChatId,
-    seq: Seq,
-}
-
-async fn delete(app: &App, actor: Actor, OfMessage { chat_id, seq }: OfMessage) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&DeleteMessage { actor, chat_id, seq }).await?)))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct React {
-    chat_id: ChatId,
-    seq: Seq,
-    emoji: Emoji,
-}
-
-async fn add_reaction(app: &App, actor: Actor, React { chat_id, seq, emoji }: React) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&AddReaction { actor, chat_id, seq, emoji }).await?)))
-}
-
-async fn remove_reaction(app: &App, actor: Actor, React { chat_id, seq, emoji }: React) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&RemoveReaction { actor, chat_id, seq, emoji }).await?)))
-}
-
-#[derive(Deserialize)]
-struct Cursors {
-    chats: std::collections::BTreeMap<ChatId, Cursor>,
-}
-
-async fn sync(app: &App, actor: Actor, Cursors { chats }: Cursors) -> Result<Ack, Refusal> {
-    if chats.len() > MAX_SYNC {
-        return Err(Refusal::field("chats", format!("must be at most {MAX_SYNC}")));
-    }
-    Ok(Ack::Synced(app.calls.idempotent(&Sync { actor, chats }).await?.chats))
-}
-
-#[derive(Deserialize)]
-struct Token {
-    token: String,
-}
-
-async fn refresh_token(
-    app: &App,
-    socket: &SocketRef,
-    connection: &Connection,
-    Token { token }: Token,
-) -> Result<Ack, Refusal> {
-    let verified = app.identity.verify(&token).await?;
-    if verified.actor.user_id != connection.actor().user_id {
-        return Err(Refusal::forbidden("This is another user's token."));
-    }
-    connection.renew(verified);
-    app.rooms.change_session(socket.id, verified.actor.session_id);
-    Ok(Ack::Done)
 }

@@ -1,10 +1,14 @@
 //! Socket.IO: connections and the events of clients.
 
 mod ack;
+mod auth;
 mod connect;
 mod connection;
 mod events;
 mod line;
+mod messages;
+mod presence;
+mod signals;
 
 use std::time::Duration;
 

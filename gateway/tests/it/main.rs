@@ -3,7 +3,10 @@
 
 mod connect;
 mod events;
+mod presence;
 mod raw;
 mod rest;
 mod rooms;
+mod signals;
+mod slow;
 mod world;

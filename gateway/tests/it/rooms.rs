@@ -4,10 +4,7 @@ use contract::{ChatId, event::Cursor};
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
 
-use crate::{
-    raw::Raw,
-    world::{Person, SOON, World},
-};
+use crate::world::{Person, SOON, World};
 
 /// `{cursor, prev}` of the log events a client got of this name.
 fn positions(client: &Client, event: &str) -> Vec<(Cursor, Cursor)> {
@@ -199,29 +196,6 @@ async fn what_is_no_log_event_is_passed_over() {
     }
     world.append(chat, "message:new", r#"{"n":1}"#).await;
     client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
-}
-
-#[tokio::test]
-async fn who_reads_too_slowly_is_told_to_catch_up() {
-    let world = World::start().await;
-    let gateway = world.gateway_with(|config| config.socket.buffer = 8).await;
-    let person = Person::new();
-    let chat = ChatId::new();
-    world.join_quietly(chat, &[person]);
-    let slow = Raw::connect(&gateway.url, &world.token(person)).await;
-    let brisk = world.client(&gateway, person).await;
-    let mut last = 0;
-    for number in 0..40 {
-        last = world.append(chat, "message:new", &json!({ "n": number }).to_string()).await;
-        brisk.wait("message:new", |args| args[0]["n"] == number, SOON).await;
-    }
-    let mut packets = Vec::new();
-    let hint = format!("42{}", json!(["chat:cursor", { "chatId": chat, "cursor": last }]));
-    while !packets.contains(&hint) {
-        packets.extend(slow.read().await);
-    }
-    assert!(packets.iter().filter(|packet| packet.contains("message:new")).count() < 40);
-    brisk.wait("chat:cursor", |args| args[0] == json!({ "chatId": chat, "cursor": last }), SOON).await;
 }
 
 #[tokio::test]
