@@ -9,7 +9,7 @@ use async_nats::jetstream::{
 use futures::{Stream, StreamExt};
 use tokio::sync::Semaphore;
 
-use crate::{Lifecycle, Nats, Readiness, Trace};
+use crate::{Lifecycle, Nats, Readiness, Trace, log};
 
 /// A consumer that cannot be had is asked for again after this.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -61,6 +61,12 @@ impl Delivery {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    /// Whether it says that a key of a bucket is no more.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        self.message.headers.as_ref().is_some_and(log::is_removal)
     }
 
     async fn settle(&self, outcome: Outcome) {

@@ -25,5 +25,5 @@ pub use log::{Logged, ReadError, last_events, next_events};
 pub use nats::Nats;
 pub use ready::Readiness;
 pub use start::{Service, StartError, main};
-pub use storage::{Bucket, KvError, last_values};
+pub use storage::{Bucket, KvError, last_revisions, last_values};
 pub use trace::Trace;

@@ -20,6 +20,9 @@ const PAGE: u32 = 1_000;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Subjects of one `multi_last` request; the server refuses more than 1,024 results.
 const SUBJECTS: usize = 1_000;
+/// A copy of the stream that is behind is asked, or another, so often and after this long.
+const ASKED: u32 = 5;
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// A message as it is stored.
 #[derive(Debug, Clone)]
@@ -36,6 +39,17 @@ impl Logged {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(async_nats::HeaderValue::as_str)
     }
+
+    /// Whether it says that a key of a bucket is no more.
+    #[must_use]
+    pub fn is_removal(&self) -> bool {
+        is_removal(&self.headers)
+    }
+}
+
+/// A key was deleted by somebody, or the server notes that it has expired.
+pub(crate) fn is_removal(headers: &HeaderMap) -> bool {
+    headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
 }
 
 /// Why a stream cannot be read.
@@ -53,6 +67,8 @@ pub enum ReadError {
     Refused(String),
     #[error("more subjects match than one request may answer")]
     TooMany,
+    #[error("the copy of the stream that answered is behind")]
+    Behind,
     #[error("the answer is not as ADR-31 says")]
     Malformed,
 }
@@ -81,7 +97,8 @@ pub async fn next_events(
     max_bytes: usize,
 ) -> Result<(Vec<Logged>, bool), ReadError> {
     let question = NextBySubject { next_by_subj: subject, seq: from.max(1), batch: limit.max(1), max_bytes };
-    batch(nats.client(), stream, &question).await
+    let batch = batch(nats.client(), stream, &question).await?;
+    Ok((batch.messages, batch.pending))
 }
 
 /// The last message of each subject that matches one of `subjects`; a wildcard may match any number in a stream that keeps
@@ -90,7 +107,7 @@ pub async fn last_events(nats: &Nats, stream: &str, subjects: &[String]) -> Resu
     let mut all = Vec::new();
     for subjects in subjects.chunks(SUBJECTS) {
         match batch(nats.client(), stream, &MultiLast { multi_last: subjects }).await {
-            Ok((last, _)) => all.extend(last),
+            Ok(last) => all.extend(last.messages),
             Err(ReadError::TooMany) => {
                 for subject in subjects {
                     all.extend(every_event(nats, stream, subject).await?);
@@ -100,6 +117,26 @@ pub async fn last_events(nats: &Nats, stream: &str, subjects: &[String]) -> Resu
         }
     }
     Ok(all)
+}
+
+/// The same for at most 1,024 results, not older than sequence `seen`: any replica answers, also one that has yet to hear
+/// of what the others have stored. One that finds nothing does not say how far it is; it is believed in the end.
+pub(crate) async fn last_events_since(
+    nats: &Nats,
+    stream: &str,
+    subjects: &[String],
+    seen: u64,
+) -> Result<Vec<Logged>, ReadError> {
+    let mut nothing = false;
+    for _ in 0..ASKED {
+        let last = batch(nats.client(), stream, &MultiLast { multi_last: subjects }).await?;
+        if last.up_to >= seen {
+            return Ok(last.messages);
+        }
+        nothing = last.messages.is_empty();
+        tokio::time::sleep(AGAIN).await;
+    }
+    if nothing { Ok(Vec::new()) } else { Err(ReadError::Behind) }
 }
 
 async fn every_event(nats: &Nats, stream: &str, subject: &str) -> Result<Vec<Logged>, ReadError> {
@@ -114,7 +151,16 @@ async fn every_event(nats: &Nats, stream: &str, subject: &str) -> Result<Vec<Log
     }
 }
 
-async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Result<(Vec<Logged>, bool), ReadError> {
+/// An answer of several messages.
+struct Batch {
+    messages: Vec<Logged>,
+    /// Whether more follow.
+    pending: bool,
+    /// The stream's last sequence for the one who answered `multi_last`; 0 where nothing was found.
+    up_to: u64,
+}
+
+async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Result<Batch, ReadError> {
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
     let question = serde_json::to_vec(question)?;
@@ -124,11 +170,12 @@ async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Resu
         let answer = tokio::time::timeout(TIMEOUT, answers.next()).await.ok().flatten().ok_or(ReadError::TimedOut)?;
         match answer.status {
             None | Some(StatusCode::OK) => messages.push(stored(answer)?),
-            Some(StatusCode::NOT_FOUND) => return Ok((messages, false)),
+            Some(StatusCode::NOT_FOUND) => return Ok(Batch { messages, pending: false, up_to: 0 }),
             // End of batch: 204 with how many there are beyond it.
             Some(status) if status.as_u16() == END_OF_BATCH => {
-                let pending = header(&answer, "Nats-Num-Pending").and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-                return Ok((messages, pending > 0));
+                let number = |name| header(&answer, name).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                let (pending, up_to) = (number("Nats-Num-Pending") > 0, number("Nats-UpTo-Sequence"));
+                return Ok(Batch { messages, pending, up_to });
             }
             Some(status) if status.as_u16() == TOO_MANY => return Err(ReadError::TooMany),
             Some(StatusCode::NO_RESPONDERS) => return Err(ReadError::Refused("the stream is not there".into())),

@@ -169,6 +169,14 @@ fn tombstone() -> PublishMessage {
 pub async fn last_values(nats: &Nats, bucket: &str, keys: &[String]) -> Result<Vec<Logged>, KvError> {
     let subjects: Vec<String> = keys.iter().map(|key| format!("$KV.{bucket}.{key}")).collect();
     let mut values = log::last_events(nats, &format!("KV_{bucket}"), &subjects).await.map_err(KvError::Read)?;
-    values.retain(|value| value.header("KV-Operation").is_none() && value.header("Nats-Marker-Reason").is_none());
+    values.retain(|value| !value.is_removal());
     Ok(values)
+}
+
+/// The last messages of the keys, removals among them since a compare-and-set needs their revision, at most 1,024, and not
+/// older than revision `seen` of any key of the bucket: what was delivered or written at `seen` is in the answer, whichever
+/// replica gives it.
+pub async fn last_revisions(nats: &Nats, bucket: &str, keys: &[String], seen: u64) -> Result<Vec<Logged>, KvError> {
+    let subjects: Vec<String> = keys.iter().map(|key| format!("$KV.{bucket}.{key}")).collect();
+    log::last_events_since(nats, &format!("KV_{bucket}"), &subjects, seen).await.map_err(KvError::Read)
 }

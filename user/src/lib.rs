@@ -8,13 +8,14 @@ mod kv;
 mod letter;
 mod otp;
 mod password;
+mod presence;
 mod session;
 mod store;
 mod token;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use contract::storage::{OTP_BUCKET, REVOKED_BUCKET};
+use contract::storage::{LAST_SEEN_BUCKET, OTP_BUCKET, REVOKED_BUCKET};
 use service::{Bucket, Nats, Service, StartError, StopError};
 
 use calls::{account, profile, sessions};
@@ -36,6 +37,7 @@ pub struct User {
 
 /// What the handlers share.
 struct State {
+    nats: Nats,
     store: Store,
     passwords: Passwords,
     codes: Codes,
@@ -53,7 +55,9 @@ impl User {
         let service = Service::start("user", &config.common).await?;
         service.storage(buckets).await?;
         let store = Store::open(&service, service.mongo(&config.mongo).await?);
+        presence::start(&service);
         let state = Arc::new(State {
+            nats: service.nats().clone(),
             passwords,
             codes: Codes::new(service.nats().clone(), &config.auth),
             sessions: Sessions::new(store.clone(), service.nats().clone(), &config.auth)?,
@@ -78,6 +82,7 @@ impl User {
             .serve(profile::update)
             .serve(profile::set_status)
             .serve(profile::known)
+            .serve(calls::presence::get)
             .open()
             .await?;
 
@@ -106,7 +111,10 @@ async fn buckets(nats: Nats) -> Result<(), async_nats::Error> {
     let otp = Bucket::durable(OTP_BUCKET, "One-time codes, by purpose and address (hashed)").with_ttl(MARKERS);
     let revoked =
         Bucket::durable(REVOKED_BUCKET, "Sessions revoked while access tokens of them may live").with_ttl(MARKERS);
+    let last_seen = Bucket::durable(LAST_SEEN_BUCKET, "When people were last seen to come or go");
     otp.ensure(&nats).await?;
     revoked.ensure(&nats).await?;
+    last_seen.ensure(&nats).await?;
+    Bucket::presence().ensure(&nats).await?;
     Ok(())
 }

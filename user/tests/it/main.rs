@@ -4,6 +4,7 @@
 mod login;
 mod one_time_codes;
 mod operation;
+mod presence;
 mod profile;
 mod registration;
 mod sessions;

@@ -82,11 +82,27 @@ impl World {
         Self::start_on(nats, mongo, auth).await
     }
 
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         if let Some(service) = self.service.take() {
             service.stop();
             service.run_until_stopped().await.unwrap();
         }
+    }
+
+    /// After [`stop`](Self::stop).
+    pub async fn start_again(&mut self) {
+        self.service = Some(self.another().await);
+        self.wait_until_ready().await;
+    }
+
+    /// One more instance on the same servers with the same settings.
+    pub async fn another(&self) -> User {
+        User::start(config(&self.nats, &self.mongo, &self.auth)).await.unwrap()
+    }
+
+    /// Where the service's admin port is.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.service.as_ref().unwrap().admin_addr()
     }
 
     /// The same service, on the same servers with the same settings, as a process of its own.
