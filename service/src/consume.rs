@@ -13,8 +13,9 @@ use crate::{Lifecycle, Nats, Readiness, Trace, log};
 
 /// A consumer that cannot be had is asked for again after this.
 const AGAIN: Duration = Duration::from_millis(500);
-/// The server says within this that it is still there, or we ask for the consumer anew.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The server says this often that it is still there; after twice as long without a word we ask for the consumer anew. No
+/// other sign comes when NATS is back without the consumer: nobody answers a pull then, not even to refuse it.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What became of a message: the error carries the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
