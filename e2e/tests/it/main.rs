@@ -4,6 +4,8 @@
 mod bad_input;
 mod faults;
 mod groups;
+mod presence;
 mod sessions;
 mod sight;
+mod signals;
 mod two_people;

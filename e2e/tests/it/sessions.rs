@@ -68,3 +68,42 @@ async fn logout_closes_the_sockets_of_the_session_on_every_gateway() {
     // Another session of the same person goes on.
     assert_eq!(stays.request("sync", json!({ "chats": {} })).await["ok"], true);
 }
+
+#[tokio::test]
+async fn a_revoked_session_stays_so_when_everything_restarts() {
+    let mut system = System::start(SystemOptions::default()).await;
+    let driver = Driver::start().await;
+    let anna = person(&system, &driver, "anna", 0).await;
+    let other = system.sign_up("anna@example.org").await;
+    anna.rest.post("/api/auth/logout", json!({})).await.expect(204);
+    anna.socket.wait("session:revoked", |_| true, SOON).await;
+    for name in ["gateway", "user", "chat"] {
+        system.instance(name, 0).kill().await;
+    }
+    system.nats.kill().await;
+    system.nats.start_again().await;
+    for name in ["user", "chat", "gateway"] {
+        system.start_again(name, 0).await;
+    }
+    let url = system.gateway(0).url();
+    let refused = driver.connect(&url, &anna.session.access_token).await.err().unwrap();
+    assert_eq!(refused.message, "unauthenticated");
+    driver.connect(&url, &other.access_token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_lives_as_long_as_its_token_and_longer_with_a_new_one() {
+    // Long enough to sign in on a busy machine.
+    let system = System::start(SystemOptions::default().with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "6")).await;
+    let driver = Driver::start().await;
+    let anna = person(&system, &driver, "anna", 0).await;
+    let stays = driver.connect(&system.gateway(0).url(), &anna.session.access_token).await.unwrap();
+    let refresh = json!({ "refreshToken": anna.session.refresh_token });
+    let fresh = system.rest().post("/api/auth/refresh", refresh).await.expect(200);
+    let ack = stays.request("auth:refresh", json!({ "token": fresh["accessToken"] })).await;
+    assert_eq!(ack, json!({ "ok": true }));
+    anna.socket.wait("session:expired", |_| true, SOON).await;
+    anna.socket.wait("disconnect", |args| args[0] == "io server disconnect", SOON).await;
+    assert!(stays.events_named("session:expired").is_empty());
+    stays.wait("session:expired", |_| true, SOON).await;
+}
