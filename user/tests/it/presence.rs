@@ -272,14 +272,10 @@ async fn a_gateway_with_more_sessions_than_one_answer_holds_dies() {
         }
         count
     };
-    let begin = Instant::now();
     let all_are = async |status| (count(status).await == users.len()).then_some(());
     eventually("all are there", DISK, async || all_are(PresenceStatus::Online).await).await;
-    eprintln!("{:?}", begin.elapsed());
     dies.renew(SHORT).await;
-    let begin = Instant::now();
     eventually("all are gone", DISK, async || all_are(PresenceStatus::Offline).await).await;
-    eprintln!("{:?}", begin.elapsed());
     assert!(!dies.is_there(&format!("user.*.{}", dies.id)).await);
 }
 
@@ -310,7 +306,7 @@ async fn a_gateway_that_comes_back_keeps_its_people() {
         here.renew(LONG).await;
         here.put(anna, Dnd).await;
         settled(&world, &here).await;
-        assert_eq!(presence(&world, anna).await.status, PresenceStatus::Dnd);
+        becomes(&world, anna, PresenceStatus::Dnd).await;
         assert!(here.is_there(&here.session(anna)).await);
     }
 }
@@ -376,7 +372,6 @@ async fn after_nats_lost_its_memory_gateways_put_back_what_was() {
     let there = begin.elapsed();
     assert!(there < Duration::from_secs(5), "{there:?}");
     eventually("ready", SOON, async || missing_parts(&world).await.starts_with("HTTP/1.0 200").then_some(())).await;
-    eprintln!("view after {there:?}, ready after {:?}", begin.elapsed());
     // And events come again.
     here.put(anna, Dnd).await;
     eventually("the event", SOON, async || events.about(anna).ends_with(&[PresenceStatus::Dnd]).then_some(())).await;
@@ -450,10 +445,16 @@ async fn two_instances_agree_on_people_who_come_and_go_quickly() {
     });
     futures::future::join_all(restless).await;
     settled(&world, &gateways[0]).await;
-    let expected = |n: usize| if n % 2 == 0 { PresenceStatus::Dnd } else { PresenceStatus::Offline };
-    for (n, seen) in ask(&world, &users).await.iter().enumerate() {
-        assert_eq!(seen.presence.status, expected(n), "{n}");
-        let about = events.about(users[n]);
+    let status = |n: usize| if n % 2 == 0 { PresenceStatus::Dnd } else { PresenceStatus::Offline };
+    let expected: Vec<_> = (0..users.len()).map(status).collect();
+    // The server settles what is superseded while it is worked on, so that may last a moment longer.
+    eventually("all is as was said last", SOON, async || {
+        let seen: Vec<_> = ask(&world, &users).await.iter().map(|seen| seen.presence.status).collect();
+        (seen == expected).then_some(())
+    })
+    .await;
+    for user in users {
+        let about = events.about(user);
         assert!(about.windows(2).all(|pair| pair[0] != pair[1]), "only changes are published: {about:?}");
     }
     other.stop();
