@@ -23,7 +23,7 @@ use crate::world::{SOON, World, refused};
 const SHORT: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_mins(10);
 /// As many comings and goings are as many writes to disk, one after the other.
-const DISK: Duration = Duration::from_secs(60);
+const DISK: Duration = Duration::from_mins(1);
 
 /// What a gateway writes.
 struct Gateway {
@@ -438,14 +438,14 @@ async fn two_instances_agree_on_people_who_come_and_go_quickly() {
                 gateway.put(*user, Dnd).await;
                 gateway.remove(*user).await;
             }
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 gateways[n / 2 % 2].put(*user, Dnd).await;
             }
         }
     });
     futures::future::join_all(restless).await;
     settled(&world, &gateways[0]).await;
-    let status = |n: usize| if n % 2 == 0 { PresenceStatus::Dnd } else { PresenceStatus::Offline };
+    let status = |n: usize| if n.is_multiple_of(2) { PresenceStatus::Dnd } else { PresenceStatus::Offline };
     let expected: Vec<_> = (0..users.len()).map(status).collect();
     // The server settles what is superseded while it is worked on, so that may last a moment longer.
     eventually("all is as was said last", SOON, async || {
