@@ -1,6 +1,7 @@
 //! The user service on a real NATS, under the project's `nats.conf`, and a real MongoDB.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where")]
 
+mod gateway;
 mod login;
 mod one_time_codes;
 mod operation;
