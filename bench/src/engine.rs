@@ -64,11 +64,16 @@ async fn open(gateway: &str, token: &str) -> Result<Socket> {
     Ok(socket)
 }
 
-/// Reads one packet for `see`, if the next frame is one.
+/// Reads one packet for `see`, if the next frame is one that is for it.
 async fn next(socket: &mut Socket, see: impl FnOnce(Packet<'_>) -> Result<bool>) -> Result<bool> {
-    match socket.next().await.context("the server has hung up")?? {
-        Message::Text(text) => see(Packet::decode(&text)?),
-        _ => Ok(false),
+    let Message::Text(text) = socket.next().await.context("the server has hung up")?? else { return Ok(false) };
+    match Packet::decode(&text)? {
+        // The first one comes before the namespace is open; unanswered, it ends the connection a while later.
+        Packet::Ping => {
+            socket.send(packet::PONG.into()).await?;
+            Ok(false)
+        }
+        packet => see(packet),
     }
 }
 
@@ -138,6 +143,8 @@ mod tests {
         let script: &[&str] = &[
             r#"<0{"sid":"a"}"#,
             r#"40{"token":"t"}"#,
+            "<2",
+            "3",
             r#"<40{"sid":"b"}"#,
             "<2",
             "3",

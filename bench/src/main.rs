@@ -1,16 +1,18 @@
 //! Load on a running Natter, from outside as its clients are, and what became of every message.
 
 mod engine;
+mod idle;
 mod ledger;
 mod packet;
 mod people;
 mod report;
 mod run;
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -30,23 +32,40 @@ struct Cli {
 enum Command {
     /// Messages in direct chats, over sockets whose gateways differ.
     Send(run::Options),
+    /// People who are connected and do nothing: what their presence costs NATS.
+    Idle(idle::Options),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { command: Command::Send(options), json } = Cli::parse();
-    measure(&options, json).await.unwrap_or_else(|error| {
+    let Cli { command, json } = Cli::parse();
+    measure(&command, json).await.unwrap_or_else(|error| {
         eprintln!("bench: {error:#}");
         ExitCode::from(2)
     })
 }
 
-async fn measure(options: &run::Options, json: bool) -> Result<ExitCode> {
-    let report = run::send(options).await?;
+async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
+    let sound = match command {
+        Command::Send(options) => {
+            let report = run::send(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+        Command::Idle(options) => {
+            let report = idle::idle(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+    };
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &(impl Serialize + Display), json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{report}");
     }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }

@@ -70,7 +70,8 @@ pub struct Options {
     text: u16,
 }
 
-fn gateway(url: &str) -> Result<String, String> {
+/// An address as it is given on the command line.
+pub fn gateway(url: &str) -> Result<String, String> {
     let url = url.trim_end_matches('/');
     if url.starts_with("http://") {
         Ok(url.to_owned())

@@ -1,0 +1,148 @@
+//! People who are connected and do nothing: what their presence costs NATS.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, value_parser};
+use futures::{StreamExt, TryStreamExt, future::join_all, stream};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{engine, people, run::gateway};
+
+/// Connections made at a time.
+const AT_A_TIME: usize = 16;
+/// Sessions are in the bucket, and what follows from them has been said, so long after the last connection.
+const SETTLED: Duration = Duration::from_secs(5);
+/// The stream under the bucket of leases, sessions and views.
+const PRESENCE: &str = "KV_PRESENCE";
+
+#[derive(Args, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    /// Gateways, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8080", value_parser = gateway)]
+    gateways: Vec<String>,
+    /// Folder that the mail service writes letters into (NATTER_MAIL__FILES)
+    #[arg(long, default_value = ".dev/mail")]
+    #[serde(skip)]
+    mail: PathBuf,
+    /// The NATS server's monitoring port
+    #[arg(long, default_value = "http://127.0.0.1:8222", value_parser = gateway)]
+    #[serde(skip)]
+    nats: String,
+    /// People who sign up and connect, in turn at each of the gateways
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..))]
+    people: u16,
+    /// Seconds that are looked at
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u64).range(1..=600))]
+    seconds: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    options: Options,
+    /// Seconds until all were connected.
+    connecting: f64,
+    /// Writes to the bucket `PRESENCE` while they connected and came to be seen.
+    presence_writes_connecting: u64,
+    /// The same per second while they were idle.
+    presence_writes_per_second: f64,
+    /// Messages that all clients of NATS sent and got per second while they were idle.
+    nats_in_per_second: f64,
+    nats_out_per_second: f64,
+    /// Why connections ended before the run did.
+    disconnected: Vec<String>,
+}
+
+/// What NATS has counted.
+struct Counts {
+    messages_in: u64,
+    messages_out: u64,
+    presence_writes: u64,
+}
+
+/// Connects people and looks at NATS while they do nothing.
+pub async fn idle(options: &Options) -> Result<Report> {
+    let people = people::sign_up(&options.gateways, &options.mail, options.people.into()).await?;
+    let before = Counts::read(&options.nats).await?;
+    let started = Instant::now();
+    let connect = |person: people::Person| {
+        let url = options.gateways[person.gateway].clone();
+        async move { engine::connect(&url, &person.token, |_, _| Ok(())).await }
+    };
+    let connections = stream::iter(people).map(connect).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
+    let (senders, ends): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
+    let connecting = started.elapsed().as_secs_f64();
+
+    sleep(SETTLED).await;
+    let from = Counts::read(&options.nats).await?;
+    sleep(Duration::from_secs(options.seconds)).await;
+    let to = Counts::read(&options.nats).await?;
+
+    drop(senders);
+    let ends = join_all(ends).await.into_iter();
+    let ended = ends.filter_map(|end| end.map_err(anyhow::Error::from).flatten().err());
+    let per_second = |from: u64, to: u64| f64::from(u32::try_from(to - from).unwrap_or(u32::MAX)) / seconds(options);
+    Ok(Report {
+        options: options.clone(),
+        connecting,
+        presence_writes_connecting: from.presence_writes - before.presence_writes,
+        presence_writes_per_second: per_second(from.presence_writes, to.presence_writes),
+        nats_in_per_second: per_second(from.messages_in, to.messages_in),
+        nats_out_per_second: per_second(from.messages_out, to.messages_out),
+        disconnected: ended.map(|reason| format!("{reason:#}")).collect(),
+    })
+}
+
+fn seconds(options: &Options) -> f64 {
+    Duration::from_secs(options.seconds).as_secs_f64()
+}
+
+impl Counts {
+    async fn read(nats: &str) -> Result<Self> {
+        let get = async |path: &str| -> Result<Value> {
+            let answer = reqwest::get(format!("{nats}/{path}")).await.context("the monitoring port")?;
+            Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
+        };
+        let (server, streams) = (get("varz").await?, get("jsz?streams=true").await?);
+        let stream = streams["account_details"].as_array().into_iter().flatten();
+        let mut stream = stream.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+        let presence = stream.find(|stream| stream["name"] == PRESENCE).context("there is no bucket PRESENCE")?;
+        let number = |value: &Value| value.as_u64().context("not a number");
+        Ok(Self {
+            messages_in: number(&server["in_msgs"])?,
+            messages_out: number(&server["out_msgs"])?,
+            presence_writes: number(&presence["state"]["last_seq"])?,
+        })
+    }
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.disconnected.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { gateways, people, seconds, .. } = &self.options;
+        writeln!(f, "{people} people at {} gateways, idle for {seconds} s", gateways.len())?;
+        writeln!(f, "connected in {:.1} s", self.connecting)?;
+        writeln!(f, "presence writes while connecting: {}", self.presence_writes_connecting)?;
+        writeln!(f, "presence writes/s while idle:     {:.2}", self.presence_writes_per_second)?;
+        writeln!(
+            f,
+            "NATS messages/s while idle:       {:.1} in, {:.1} out",
+            self.nats_in_per_second, self.nats_out_per_second
+        )?;
+        write!(f, "connections that ended early:     {}", self.disconnected.len())?;
+        self.disconnected.iter().take(3).try_for_each(|reason| write!(f, "\n  {reason}"))
+    }
+}
