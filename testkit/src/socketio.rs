@@ -46,8 +46,8 @@ pub struct Client {
     received: watch::Receiver<Vec<Received>>,
 }
 
-/// An event with all its arguments. `connect` `[socket id]`, `connect_error` `[message, data]` and `disconnect`
-/// `[reason]` are among them.
+/// An event with all its arguments. `connect` `[socket id]`, `connect_error` `[message, data, again]` and `disconnect`
+/// `[reason, again]` are among them; `again` says whether the client will connect again by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// Its name.
@@ -129,15 +129,7 @@ impl Driver {
     /// # Panics
     /// When the server neither accepts nor refuses within 20 s.
     pub async fn connect_with(&self, url: &str, auth: Value, options: Value) -> Result<Client, ConnectError> {
-        let mut opts = json!({ "reconnectionDelay": 100, "reconnectionDelayMax": 500 });
-        if let (Some(opts), Value::Object(options)) = (opts.as_object_mut(), options) {
-            opts.extend(options);
-        }
-        let id = self.shared.next();
-        let (sender, received) = watch::channel(Vec::new());
-        lock(&self.shared.clients).insert(id, sender);
-        self.shared.say(&json!({ "op": "connect", "id": id, "url": url, "auth": auth, "opts": opts }));
-        let client = Client { id, driver: self.clone(), received };
+        let client = self.open_with(url, auth, options);
         let outcome =
             client.wait_any(|received| matches!(received.event.as_str(), "connect" | "connect_error"), DEADLINE);
         let outcome = outcome.await.unwrap_or_else(|| panic!("{url} neither connects nor refuses within {DEADLINE:?}"));
@@ -148,6 +140,36 @@ impl Driver {
                 data: outcome.args[1].clone(),
             }),
         }
+    }
+
+    /// As [`connect`](Self::connect), but does not wait: what becomes of it is among its events.
+    pub fn open(&self, url: &str, token: &str) -> Client {
+        self.open_with(url, json!({ "token": token }), json!({ "transports": ["websocket"] }))
+    }
+
+    fn open_with(&self, url: &str, auth: Value, options: Value) -> Client {
+        let mut opts = json!({ "reconnectionDelay": 100, "reconnectionDelayMax": 500 });
+        if let (Some(opts), Value::Object(options)) = (opts.as_object_mut(), options) {
+            opts.extend(options);
+        }
+        let client = self.add_client();
+        client.say(json!({ "op": "connect", "url": url, "auth": auth, "opts": opts }));
+        client
+    }
+
+    /// The client that frontends are shown, `docs/examples/natter-client.mjs`, connecting to `url`. Its events are those
+    /// of its socket; what it knows is its [`view`](Client::view).
+    pub fn open_example(&self, url: &str, user_id: &str, token: &str) -> Client {
+        let client = self.add_client();
+        client.say(json!({ "op": "example", "url": url, "userId": user_id, "auth": { "token": token } }));
+        client
+    }
+
+    fn add_client(&self) -> Client {
+        let id = self.shared.next();
+        let (sender, received) = watch::channel(Vec::new());
+        lock(&self.shared.clients).insert(id, sender);
+        Client { id, driver: self.clone(), received }
     }
 }
 
@@ -195,12 +217,39 @@ impl Client {
 
     /// Sends an event and returns the first argument of its acknowledgement; `None` without one within `deadline`.
     pub async fn try_request(&self, event: &str, payload: Value, deadline: Duration) -> Option<Value> {
+        self.ask(json!({ "op": "emit", "event": event, "args": [payload] }), deadline).await
+    }
+
+    /// What an [example client](Driver::open_example) knows.
+    ///
+    /// # Panics
+    /// When it does not say so within 20 s.
+    pub async fn view(&self) -> Value {
+        self.ask(json!({ "op": "view" }), DEADLINE)
+            .await
+            .unwrap_or_else(|| panic!("the example client does not answer"))
+    }
+
+    /// Calls a method of an [example client](Driver::open_example).
+    ///
+    /// # Panics
+    /// When it does not return within 20 s.
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with `json!([..])` in place")]
+    pub async fn call(&self, method: &str, args: Value) -> Value {
+        let answer = self.ask(json!({ "op": "call", "method": method, "args": args }), DEADLINE).await;
+        answer.unwrap_or_else(|| panic!("`{method}` did not return within {DEADLINE:?}"))
+    }
+
+    /// Has the driver do what it answers.
+    async fn ask(&self, mut line: Value, deadline: Duration) -> Option<Value> {
         let ack = self.driver.shared.next();
         let (sender, answer) = oneshot::channel();
         lock(&self.driver.shared.acks).insert(ack, sender);
-        self.say(json!({ "op": "emit", "event": event, "args": [payload], "ack": ack }));
-        let answer = timeout(deadline, answer).await.ok()?.ok()?;
-        Some(answer.into_iter().next().unwrap_or(Value::Null))
+        line["ack"] = ack.into();
+        self.say(line);
+        let answer = timeout(deadline, answer).await;
+        lock(&self.driver.shared.acks).remove(&ack);
+        Some(answer.ok()?.ok()?.into_iter().next().unwrap_or(Value::Null))
     }
 
     /// Waits for an event of this name whose arguments are `wanted`; one that has come before counts.
@@ -235,6 +284,14 @@ impl Client {
     /// The arguments of all events of this name so far, in order.
     pub fn events_named(&self, event: &str) -> Vec<Vec<Value>> {
         self.received.borrow().iter().filter(|one| one.event == event).map(|one| one.args.clone()).collect()
+    }
+
+    /// What was received after the first `skip` events, once there is something.
+    pub async fn after(&self, skip: usize) -> Vec<Received> {
+        let mut received = self.received.clone();
+        // It is closed only with the driver, which this client holds.
+        let all = received.wait_for(|all| all.len() > skip).await;
+        all.map(|all| all[skip..].to_vec()).unwrap_or_default()
     }
 
     /// How many events were received so far.

@@ -4,6 +4,7 @@
 mod bad_input;
 mod faults;
 mod groups;
+mod model;
 mod presence;
 mod sessions;
 mod sight;
