@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use super::{
 /// Everybody, and what they have done.
 pub struct World {
     pub devices: Vec<Arc<Device>>,
+    started: Instant,
     /// Where each gateway is.
     pub gateways: Vec<String>,
     /// Chats by the step that made them.
@@ -42,12 +44,18 @@ impl World {
     pub fn new(system: &System, gateways: usize, devices: Vec<Arc<Device>>) -> Self {
         Self {
             devices,
+            started: Instant::now(),
             gateways: (0..gateways).map(|index| system.gateway(index).url()).collect(),
             chats: Mutex::default(),
             sent: Mutex::default(),
             wrong: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// A line of the journal, which is shown when the test fails.
+    pub fn say(&self, line: &str) {
+        eprintln!("{:8.3} {line}", self.started.elapsed().as_secs_f64());
     }
 
     pub fn sent(&self) -> Vec<Sent> {
@@ -61,6 +69,7 @@ impl World {
     }
 
     pub async fn act(&self, step: &Step) {
+        let _turn = self.devices[step.device].turn.lock().await;
         let outcome = self.carry_out(step).await;
         let how = match &outcome {
             Outcome::Done(_) => "done",
@@ -68,7 +77,7 @@ impl World {
             Outcome::Unknown => "unknown",
             Outcome::Skipped => "skipped",
         };
-        eprintln!("{:>5} {} {:?}: {how}", step.id, self.devices[step.device].name, step.op);
+        self.say(&format!("{:>5} {} {:?}: {how}", step.id, self.devices[step.device].name, step.op));
         *self.counts.lock().unwrap().entry(how.to_owned()).or_default() += 1;
         // Everything else follows from somebody being elsewhere, having fewer rights, or something being dead.
         if let Outcome::Refused(code) = &outcome

@@ -25,11 +25,14 @@ const ACK: Duration = Duration::from_secs(8);
 /// Before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
+type Turn = tokio::sync::Mutex<()>;
+
 pub struct Device {
     pub name: String,
-    pub person: usize,
     pub session: Session,
     driver: Driver,
+    /// What somebody does at a device they do one after the other.
+    pub turn: Turn,
     view: Mutex<View>,
     link: Mutex<Option<Link>>,
     /// The connection it has, counted; `None` without one.
@@ -55,10 +58,10 @@ pub enum Outcome {
 }
 
 impl Device {
-    pub fn new(name: String, person: usize, session: Session, driver: Driver, watched: BTreeSet<String>) -> Arc<Self> {
+    pub fn new(name: String, session: Session, driver: Driver, watched: BTreeSet<String>) -> Arc<Self> {
         let view = Mutex::new(View::new(&session.user_id, watched));
         let connection = watch::Sender::new(None);
-        Arc::new(Self { name, person, session, driver, view, link: Mutex::default(), connection })
+        Arc::new(Self { name, session, driver, turn: Turn::default(), view, link: Mutex::default(), connection })
     }
 
     pub fn view(&self) -> MutexGuard<'_, View> {

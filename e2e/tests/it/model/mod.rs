@@ -7,14 +7,15 @@
 mod act;
 mod chat;
 mod device;
-mod picture;
+pub mod picture;
 mod plan;
 mod random;
 mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
+    env, mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,10 @@ use testkit::{
     rest::Rest,
     socketio::{Client, Driver},
     until,
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 
 use self::{
@@ -38,10 +43,14 @@ use self::{
 const LIVE: bool = false;
 
 const ROUNDS: usize = 2;
-const BEATS: usize = 60;
+const BEATS: usize = 100;
+/// What a beat waits for answers.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// From the quiet point until everybody shows the same. Typing ends by itself, and a dead gateway's people are known to
 /// be gone, within this time.
 const QUIET: Duration = Duration::from_secs(25);
+/// What takes longer than this is told in the journal.
+const SLOW: Duration = Duration::from_secs(2);
 const NAMES: [&str; PEOPLE] = ["anna", "ben", "carl", "dora", "emil", "fritz"];
 
 #[tokio::test]
@@ -73,7 +82,7 @@ fn number(name: &str) -> Option<u64> {
 
 struct Run {
     system: System,
-    world: World,
+    world: Arc<World>,
     planner: Planner,
     /// The first person has one more device: the client that frontends are shown.
     example: Client,
@@ -91,9 +100,9 @@ impl Run {
         let mut devices = Vec::new();
         for (index, person) in DEVICES.iter().enumerate() {
             let name = format!("{}-{index}", NAMES[*person]);
-            devices.push(Device::new(name, *person, people[*person].clone(), driver.clone(), everybody.clone()));
+            devices.push(Device::new(name, people[*person].clone(), driver.clone(), everybody.clone()));
         }
-        let world = World::new(&system, GATEWAYS, devices);
+        let world = Arc::new(World::new(&system, GATEWAYS, devices));
         for (index, device) in world.devices.iter().enumerate() {
             device.come(&world.gateways[index % GATEWAYS]).await;
         }
@@ -107,12 +116,23 @@ impl Run {
         run
     }
 
+    /// Plays some beats to their end. A beat does not wait long for answers, so that others go on while somebody waits.
     async fn play(&mut self, plan: impl FnOnce(&mut Planner) -> Vec<Beat>) {
+        let mut acts = JoinSet::new();
         for beat in plan(&mut self.planner) {
-            let acts = join_all(beat.steps.iter().map(|step| self.world.act(step)));
-            let fault = happen(&mut self.system, beat.fault);
-            tokio::join!(acts, fault);
+            for step in beat.steps {
+                let world = self.world.clone();
+                acts.spawn(async move { world.act(&step).await });
+            }
+            if let Some(fault) = beat.fault {
+                self.world.say(&format!("      {fault:?}"));
+                happen(&mut self.system, fault).await;
+            }
+            let all = async { while acts.join_next().await.is_some_and(|act| act.is_ok()) {} };
+            let _ = timeout(PATIENCE, all).await;
+            sleep(beat.pause).await;
         }
+        acts.join_all().await;
     }
 
     /// Everybody is connected, has caught up and shows what a fresh fetch shows; what was acknowledged is there, once.
@@ -146,18 +166,24 @@ impl Run {
     /// Waits until a view is what a fetch says, which is returned.
     async fn assert_same(&self, name: &str, who: &Session, view: impl AsyncFn() -> Option<Value>) -> Value {
         let rest = Rest::new(&self.world.gateways[0]).with_token(&who.access_token);
-        let mut latest = Vec::new();
+        let (started, mut latest, mut before) = (Instant::now(), Vec::new(), Vec::new());
         let same = until(name, QUIET, async || {
-            let before = view().await?;
-            let watched: Vec<String> = before["presence"].as_object()?.keys().cloned().collect();
+            let watched: Vec<String> = view().await?["presence"].as_object()?.keys().cloned().collect();
             let mut fresh = picture::fresh(&rest, &who.user_id, &watched).await?;
             let whole = fresh.clone();
             let view = view().await?;
             picture::only_loaded(&mut fresh, &view);
-            latest = picture::differences(view, fresh);
+            before = mem::replace(&mut latest, picture::differences(view, fresh));
             (latest.is_empty() && picture::nobody_types(&whole)).then_some(whole)
         })
         .await;
+        if started.elapsed() > SLOW {
+            self.world.say(&format!(
+                "{name} was last to show, after {:.1?}:\n  {}",
+                started.elapsed(),
+                before.join("\n  ")
+            ));
+        }
         same.unwrap_or_else(|late| panic!("{late}: it does not show what a fetch says\n  {}", latest.join("\n  ")))
     }
 
@@ -187,9 +213,7 @@ impl Run {
     }
 }
 
-async fn happen(system: &mut System, fault: Option<Fault>) {
-    let Some(fault) = fault else { return };
-    eprintln!("      {fault:?}");
+async fn happen(system: &mut System, fault: Fault) {
     match fault {
         Fault::Kill(name, index) => system.instance(name, index).kill().await,
         Fault::StartAgain(name, index) => system.start_again(name, index).await,

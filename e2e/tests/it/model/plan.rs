@@ -1,7 +1,7 @@
 //! What happens in a run: who does what in which order, and what dies when. It derives from the seed alone, so that a
 //! replay does the same; what it refers to, a chat or a message, is the step that makes it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{LIVE, random::Random};
 
@@ -102,6 +102,8 @@ pub enum Fault {
 pub struct Beat {
     pub steps: Vec<Step>,
     pub fault: Option<Fault>,
+    /// Before the next one: clients need some time to connect again, and others do things meanwhile.
+    pub pause: Duration,
 }
 
 /// The plan as it comes to be; one for all rounds, because chats and messages live on.
@@ -148,7 +150,8 @@ impl Planner {
             round.push(self.beat_of(vec![(device, back)], None));
         }
         if let Some((name, index, _)) = self.dead.take() {
-            round.push(Beat { steps: Vec::new(), fault: Some(Fault::StartAgain(name, index)) });
+            let again = self.beat_of(Vec::new(), Some(Fault::StartAgain(name, index)));
+            round.push(again);
         }
         round
     }
@@ -166,7 +169,8 @@ impl Planner {
 
     fn beat_of(&mut self, acts: Vec<(usize, Op)>, fault: Option<Fault>) -> Beat {
         let steps = acts.into_iter().map(|(device, op)| self.step(device, op)).collect();
-        Beat { steps, fault }
+        let pause = if self.random.percent(40) { self.random.below(150) } else { 0 };
+        Beat { steps, fault, pause: Duration::from_millis(pause as u64) }
     }
 
     /// One thing is dead at a time, and not for long.
@@ -175,7 +179,7 @@ impl Planner {
             self.dead = (beats > 0).then(|| (name, index, beats - 1));
             return (beats == 0).then_some(Fault::StartAgain(name, index));
         }
-        if soon_over || !self.random.percent(6) {
+        if soon_over || !self.random.percent(10) {
             return None;
         }
         let (name, of) = *self.random.one(&[("gateway", GATEWAYS), ("chat", CHAT_INSTANCES), ("user", 1), ("nats", 1)]);
