@@ -16,6 +16,7 @@ import { NatterClient } from "../../docs/examples/natter-client.mjs";
 
 const { io } = createRequire(process.argv[2])("socket.io-client");
 const sockets = new Map();
+const soon = { reconnectionDelay: 100, reconnectionDelayMax: 500 };
 
 // Nobody listens any more: the test is over.
 process.stdout.on("error", () => process.exit(0));
@@ -45,15 +46,14 @@ const operations = {
     const client = new NatterClient({
       url,
       userId,
-      io: (address, opts) =>
-        io(address, { ...opts, forceNew: true, transports: ["websocket"], reconnectionDelay: 100, reconnectionDelayMax: 500 }),
+      io: (address, opts) => io(address, { ...opts, ...soon, forceNew: true, transports: ["websocket"] }),
       fetch,
       getToken: async () => state.auth.token,
       onChange: () => {},
     });
     listen(id, client.socket);
     sockets.set(id, { socket: client.socket, state, client });
-    client.connect();
+    client.socket.connect();
   },
   view({ id, ack }) {
     say({ ack, args: [sockets.get(id).client.toJSON()] });

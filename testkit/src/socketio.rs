@@ -129,7 +129,7 @@ impl Driver {
     /// # Panics
     /// When the server neither accepts nor refuses within 20 s.
     pub async fn connect_with(&self, url: &str, auth: Value, options: Value) -> Result<Client, ConnectError> {
-        let client = self.open_with(url, auth, options);
+        let client = self.open_with(url, &auth, options);
         let outcome =
             client.wait_any(|received| matches!(received.event.as_str(), "connect" | "connect_error"), DEADLINE);
         let outcome = outcome.await.unwrap_or_else(|| panic!("{url} neither connects nor refuses within {DEADLINE:?}"));
@@ -144,10 +144,10 @@ impl Driver {
 
     /// As [`connect`](Self::connect), but does not wait: what becomes of it is among its events.
     pub fn open(&self, url: &str, token: &str) -> Client {
-        self.open_with(url, json!({ "token": token }), json!({ "transports": ["websocket"] }))
+        self.open_with(url, &json!({ "token": token }), json!({ "transports": ["websocket"] }))
     }
 
-    fn open_with(&self, url: &str, auth: Value, options: Value) -> Client {
+    fn open_with(&self, url: &str, auth: &Value, options: Value) -> Client {
         let mut opts = json!({ "reconnectionDelay": 100, "reconnectionDelayMax": 500 });
         if let (Some(opts), Value::Object(options)) = (opts.as_object_mut(), options) {
             opts.extend(options);
@@ -234,7 +234,6 @@ impl Client {
     ///
     /// # Panics
     /// When it does not return within 20 s.
-    #[expect(clippy::needless_pass_by_value, reason = "reads better with `json!([..])` in place")]
     pub async fn call(&self, method: &str, args: Value) -> Value {
         let answer = self.ask(json!({ "op": "call", "method": method, "args": args }), DEADLINE).await;
         answer.unwrap_or_else(|| panic!("`{method}` did not return within {DEADLINE:?}"))

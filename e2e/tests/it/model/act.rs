@@ -147,12 +147,18 @@ impl World {
             Op::SetStatus(status) => return device.ask("presence:set", json!({ "status": status })).await,
             Op::Watch { who, event } => return device.watch(event, &self.user(*who)).await,
             Op::OpenDirect { .. } | Op::CreateGroup { .. } => return self.make_chat(device, step).await,
-            Op::Edit { message } | Op::DeleteMessage { message } => return self.change(device, step, *message).await,
-            Op::React { message, .. } | Op::Mark { message, .. } => return self.change(device, step, *message).await,
-            Op::Add { chat, .. } | Op::Remove { chat, .. } | Op::Promote { chat, .. } | Op::Leave { chat } => {
-                return self.change_chat(device, step, *chat).await;
+            Op::Edit { message }
+            | Op::DeleteMessage { message }
+            | Op::React { message, .. }
+            | Op::Mark { message, .. } => {
+                return self.change(device, step, *message).await;
             }
-            Op::DeleteGroup { chat } | Op::Rename { chat } => return self.change_chat(device, step, *chat).await,
+            Op::Add { chat, .. }
+            | Op::Remove { chat, .. }
+            | Op::Promote { chat, .. }
+            | Op::Leave { chat }
+            | Op::DeleteGroup { chat }
+            | Op::Rename { chat } => return self.change_chat(device, step, *chat).await,
             Op::Send { chat, rest, .. } => {
                 let Some(chat) = self.chat(*chat) else { return Outcome::Skipped };
                 let message = message(&chat, step.id);
@@ -211,7 +217,7 @@ impl World {
     /// What is done to a message: every fourth time over REST.
     async fn change(&self, device: &Device, step: &Step, message: StepId) -> Outcome {
         let Some((chat, seq)) = self.message(message) else { return Outcome::Skipped };
-        let (rest, path) = (step.id % 4 == 0, format!("/api/messages/{chat}/{seq}"));
+        let (rest, path) = (step.id.is_multiple_of(4), format!("/api/messages/{chat}/{seq}"));
         let mut payload = json!({ "chatId": chat, "seq": seq });
         let (event, method, path) = match &step.op {
             Op::Edit { .. } => {

@@ -150,7 +150,7 @@ fn compare(path: &str, view: &Value, fresh: &Value, all: &mut Vec<String>) {
                     (Some(view), Some(fresh)) => compare(&path, view, fresh, all),
                     (Some(view), None) => all.push(format!("{path}: only in the view: {view}")),
                     (None, fresh) => {
-                        all.push(format!("{path}: missing in the view: {}", fresh.unwrap_or(&Value::Null)))
+                        all.push(format!("{path}: missing in the view: {}", fresh.unwrap_or(&Value::Null)));
                     }
                 }
             }

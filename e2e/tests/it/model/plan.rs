@@ -217,7 +217,10 @@ impl Planner {
                 let event = *self.random.one(&["typing:start", "typing:start", "typing:stop"]);
                 Op::Type { chat: self.chat_of(device, false), event }
             }
-            92..97 => Op::SetStatus(*self.random.one(&["online", "away", "dnd", "invisible"])),
+            92..97 => {
+                let status: &&str = self.random.one(&["online", "away", "dnd", "invisible"]);
+                Op::SetStatus(status)
+            }
             _ => {
                 let event = *self.random.one(&["presence:subscribe", "presence:unsubscribe"]);
                 Op::Watch { who: self.other(device), event }
