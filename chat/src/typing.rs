@@ -49,7 +49,7 @@ pub async fn room_state(app: App, get: GetRoomState) -> Result<RoomState, Refusa
     let nats = &app.reader.nats;
     let chats = [&*state];
     let read = async {
-        let named = if receipts::is_named(&state) { &chats[..] } else { &[] };
+        let named = if receipts::is_named(&state) && !get.typing_only { &chats[..] } else { &[] };
         tokio::try_join!(receipts::of_chats(nats, named), of_chats(nats, &chats))
     };
     let (mut receipts, mut typing) = read.await.map_err(|error| absent("the buckets READS and TYPING", &error))?;

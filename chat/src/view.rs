@@ -27,11 +27,13 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn chat(self, user: UserId, unread: u64) -> Chat {
-        let Self { state, entry, receipts, typing } = self;
+        let Self { state, entry, receipts, mut typing } = self;
         let named = receipts::is_named(state);
         let counts = if named || receipts.len() < 2 { Vec::new() } else { receipts::counted(state, &receipts) };
         let mut receipts = receipts::listed(&receipts);
         receipts.retain(|receipt| named || receipt.user_id == user);
+        // Nobody is told that they type themselves.
+        typing.retain(|typist| *typist != user);
         Chat {
             id: state.id,
             chat_type: state.chat_type,

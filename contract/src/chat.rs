@@ -43,7 +43,7 @@ pub struct Chat {
     /// With more than [`MAX_NAMED_RECEIPTS`] members: how many of them got and saw each of the newest messages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipt_counts: Vec<ReceiptCount>,
-    /// Who is typing.
+    /// Who else is typing.
     #[serde(default)]
     pub typing: Vec<UserId>,
     pub muted: bool,
@@ -129,6 +129,9 @@ pub const TYPING_SECONDS: u64 = 6;
 #[serde(rename_all = "camelCase")]
 pub struct GetRoomState {
     pub chat_id: ChatId,
+    /// Leaves the receipts out.
+    #[serde(default)]
+    pub typing_only: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

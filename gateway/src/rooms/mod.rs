@@ -146,10 +146,10 @@ impl Rooms {
         self.read_log(chat_id, after).await
     }
 
-    /// Who types in a chat, and who got and saw what; it is not urgent.
-    async fn read_state_at_leisure(&self, chat_id: ChatId) -> Result<RoomState, Refusal> {
+    /// Who types in a chat and, unless only that, who got and saw what; it is not urgent.
+    async fn read_state_at_leisure(&self, chat_id: ChatId, typing_only: bool) -> Result<RoomState, Refusal> {
         let _reader = self.0.readers.acquire().await;
-        self.0.calls.idempotent(&GetRoomState { chat_id }).await
+        self.0.calls.idempotent(&GetRoomState { chat_id, typing_only }).await
     }
 
     /// Subscribes; returns once the server is known to have done so.

@@ -10,21 +10,22 @@ use std::{
 use async_nats::Message;
 use contract::{
     ChatId, Code, Time, UserId,
-    chat::{ReceiptEntry, ReceiptKind, RoomState},
+    chat::{ReceiptEntry, ReceiptKind, RoomState, TYPING_SECONDS},
     event::Seq,
     headers,
 };
 use serde::Serialize;
 use serde_json::json;
 use socketioxide::operators::BroadcastOperators;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Rooms, own_room, room::Room};
 
 /// What the room's sockets have been told.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    typing: HashSet<UserId>,
+    /// And when that was last heard.
+    typing: HashMap<UserId, Instant>,
     /// Delivered and seen.
     receipts: HashMap<UserId, (Seq, Seq)>,
 }
@@ -44,14 +45,21 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What could not be read is tried again after this.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// Who is said to type for longer than a key lives has stopped, whether we heard of it or not.
+const TYPED: Duration = Duration::from_secs(TYPING_SECONDS + 1);
+
 /// Compares with the truth whenever NATS was away.
 pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut connections = rooms.0.nats.connections();
     connections.borrow_and_update();
+    // Who had begun before we listened, which clients know from the chat they fetched.
+    if let Ok(state) = rooms.read_state_at_leisure(room.chat, true).await {
+        room.signals().typing.extend(state.typing.into_iter().map(|user| (user, Instant::now())));
+    }
     while connections.changed().await.is_ok() {
         sleep(SETTLED).await;
         loop {
-            match rooms.read_state_at_leisure(room.chat).await {
+            match rooms.read_state_at_leisure(room.chat, false).await {
                 Ok(state) => break room.compare(&rooms, &state),
                 Err(refusal) if refusal.code == Code::NotFound => break,
                 Err(_) => sleep(AGAIN).await,
@@ -68,7 +76,13 @@ impl Room {
 
     fn set_typing(&self, rooms: &Rooms, user: UserId, typing: bool) {
         let mut signals = self.signals();
-        let changed = if typing { signals.typing.insert(user) } else { signals.typing.remove(&user) };
+        let changed = if typing {
+            signals.typing.insert(user, Instant::now()).is_none_or(|heard| heard.elapsed() > TYPED)
+        } else {
+            // Somebody may know them to type of whom we have not heard.
+            signals.typing.remove(&user);
+            true
+        };
         let Some(sockets) = rooms.sockets().filter(|_| changed) else { return };
         let body = json!({ "chatId": self.chat, "userId": user, "typing": typing });
         self.say(rooms, sockets.within(self.name.clone()).except(own_room(user)), "typing", &body);
@@ -114,7 +128,7 @@ impl Room {
             self.receipt(rooms, receipt.user_id, &receipt.entry, &kinds, false);
         }
         let typing: HashSet<UserId> = state.typing.iter().copied().collect();
-        let before = self.signals().typing.clone();
+        let before: HashSet<UserId> = self.signals().typing.keys().copied().collect();
         for user in before.symmetric_difference(&typing) {
             self.set_typing(rooms, *user, typing.contains(user));
         }

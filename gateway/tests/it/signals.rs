@@ -77,9 +77,7 @@ async fn receipts_and_typing_reach_the_room_once() {
     for _ in 0..2 {
         world.chat.put(TYPING_BUCKET, &key, "{}".into(), Some(Duration::from_mins(1))).await.unwrap();
     }
-    for _ in 0..2 {
-        world.chat.delete(TYPING_BUCKET, &key).await.unwrap();
-    }
+    world.chat.delete(TYPING_BUCKET, &key).await.unwrap();
     // Their streams are not ordered among each other.
     b.wait("typing", |args| args[0]["typing"] == false, SOON).await;
     a.wait("message:read", |args| args[0]["seq"] == 6, SOON).await;
@@ -115,7 +113,8 @@ async fn what_changed_while_nats_was_away_is_said_afterwards() {
     client.wait("message:read", |args| args[0]["seq"] == 3, SOON).await;
     let (ben, carl) = (ben.id, carl.id);
     let asked = std::sync::atomic::AtomicU64::new(0);
-    world.answer("call.chat.room_state", move |_| {
+    world.answer("call.chat.room_state", move |body| {
+        assert_eq!(body["typingOnly"], false);
         // Not there at once.
         if asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
             return Err(Refusal::unavailable("not yet"));
@@ -133,4 +132,27 @@ async fn what_changed_while_nats_was_away_is_said_afterwards() {
         heard(&client).into_iter().filter(|event| event[0] != "typing").collect::<Vec<_>>(),
         [json!(["message:read", ben, 3]), json!(["message:delivered", ben, 5]), json!(["message:read", carl, 4])]
     );
+}
+
+#[tokio::test]
+async fn one_who_typed_before_anybody_listened_stops_for_all_who_know_it() {
+    let mut world = World::start().await;
+    buckets(&world).await;
+    let (anna, ben, carl) = (Person::new(), UserId::new(), UserId::new());
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna]);
+    world.chat.put(TYPING_BUCKET, &chat_user_key(chat, ben), "{}".into(), Some(Duration::from_mins(1))).await.unwrap();
+    world.answer("call.chat.room_state", move |body| {
+        let typing = if body["typingOnly"] == true { vec![ben] } else { Vec::new() };
+        Ok(json!({ "receipts": [], "typing": typing }))
+    });
+    let gateway = world.gateway().await;
+    let client = world.client(&gateway, anna).await;
+    // One whom not even the gateway has heard of.
+    world.chat.delete(TYPING_BUCKET, &chat_user_key(chat, carl)).await.unwrap();
+    client.wait("typing", |args| args[0]["userId"] == json!(carl), SOON).await;
+    world.nats.kill().await;
+    world.nats.start_again().await;
+    client.wait("typing", |args| args[0]["userId"] == json!(ben), SOON).await;
+    assert_eq!(heard(&client), [json!(["typing", carl, false]), json!(["typing", ben, false])]);
 }
