@@ -83,11 +83,14 @@ export class NatterClient {
   /** Wants to know from now on whether these people are there. */
   async watch(userIds) {
     for (const userId of userIds) this.watched.add(userId);
-    const asked = performance.now();
-    const ack = await this.ask("presence:subscribe", { userIds });
-    const news = (ack.presence ?? []).filter(({ userId }) => !(this.heard.get(userId) >= asked));
-    for (const presence of news) this.presence.set(presence.userId, presence);
-    this.onChange("presence");
+    for (; this.socket.connected; await sleep(500)) {
+      const asked = performance.now();
+      const ack = await this.ask("presence:subscribe", { userIds }).catch(() => null);
+      if (!ack?.ok) continue; // until it works; a new connection begins again with everybody
+      const news = ack.presence.filter(({ userId }) => !(this.heard.get(userId) >= asked));
+      for (const presence of news) this.presence.set(presence.userId, presence);
+      return this.onChange("presence");
+    }
   }
 
   /** An event with its acknowledgement; rejects when the connection is lost meanwhile. */
@@ -98,7 +101,7 @@ export class NatterClient {
 
   /** After every (re)connect: the events missed, then what is no event of a log, then chats that are new to us. */
   async catchUp() {
-    if (this.watched.size > 0) this.watch([...this.watched]).catch(() => {}); // subscriptions end with a connection
+    if (this.watched.size > 0) this.watch([...this.watched]); // subscriptions end with a connection
     await this.sync();
     // An application with very many chats does this for those on screen, and for others when they come there.
     for (const id of this.chats.keys()) this.refresh(id);
