@@ -29,6 +29,11 @@ impl Person {
         self.socket.request("message:send", message).await
     }
 
+    /// The same for many at a time.
+    pub async fn send_owned(&self, chat: &str, text: String) -> Value {
+        self.send(chat, &text, &text).await
+    }
+
     /// The messages this person's socket got so far for a chat, as (seq, text).
     pub fn seen(&self, chat: &str) -> Vec<(u64, String)> {
         let new = self.socket.events_named("message:new");

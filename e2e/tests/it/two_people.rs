@@ -122,3 +122,37 @@ async fn a_client_that_was_away_catches_up_by_sync() {
     assert_eq!(rest["events"].as_array().unwrap().len(), 20);
     assert_eq!(rest["reset"], false);
 }
+
+#[tokio::test]
+async fn a_thousand_missed_events_come_page_by_page() {
+    let system = System::start(SystemOptions::default()).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await);
+    let chat = direct(&anna, &ben).await;
+    let start = ben.rest.get(&format!("/api/chats/{chat}")).await.expect(200)["cursor"].clone();
+    ben.socket.disconnect();
+    for some in 0..40 {
+        let sends = (0..25).map(|n| anna.send_owned(&chat, format!("{some}-{n}")));
+        assert!(join_all(sends).await.iter().all(|ack| ack["ok"] == true));
+    }
+    let away = std::time::Instant::now();
+    let again = driver.connect(&system.gateway(0).url(), &ben.session.access_token).await.unwrap();
+    let connected = away.elapsed();
+    let (mut cursor, mut seqs, mut questions) = (start, Vec::new(), 0);
+    loop {
+        let ack = again.request("sync", json!({ "chats": { &chat: cursor } })).await;
+        questions += 1;
+        let page = &ack["chats"][&chat];
+        assert_eq!(page["reset"], false, "{ack}");
+        seqs.extend(page["events"].as_array().unwrap().iter().map(|event| event["data"]["seq"].as_u64().unwrap()));
+        cursor = page["cursor"].clone();
+        if page["hasMore"] == false {
+            break;
+        }
+    }
+    println!(
+        "connected after {connected:.0?}, caught up with 1,000 events in {questions} questions after {:.0?}",
+        away.elapsed()
+    );
+    assert_eq!(seqs, (1..=1_000).collect::<Vec<_>>());
+}
