@@ -187,6 +187,7 @@ fn own_environment(service: &str, data: &Data) -> Result<Environment> {
         "mail" => vec![
             ("NATTER_MAIL__FILES".to_owned(), data.path("mail").display().to_string()),
             ("NATTER_MAIL__FROM".to_owned(), from_address()),
+            ("NATTER_LINKS__KEY".to_owned(), data.secret("links", pepper)?),
         ],
         _ => Vec::new(),
     })

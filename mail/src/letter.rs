@@ -35,6 +35,8 @@ pub(crate) enum RenderError {
     Template(#[from] askama::Error),
     #[error("no mail can be sent to this address")]
     Address(#[from] lettre::address::AddressError),
+    #[error("there are no templates for it yet")]
+    NotYet,
     #[error("cannot put the message together")]
     Message(#[from] lettre::error::Error),
 }
@@ -91,6 +93,10 @@ pub(crate) fn kind(content: &Content) -> &'static str {
     match content {
         Content::Otp { .. } => "otp",
         Content::AlreadyRegistered {} => "already_registered",
+        Content::PasswordReset { .. } => "password_reset",
+        Content::NewSignIn { .. } => "new_sign_in",
+        Content::Digest(_) => "digest",
+        Content::Alert { .. } => "alert",
     }
 }
 
@@ -107,6 +113,9 @@ pub(crate) fn render(letter: &Letter, id: &str, written: Time, from: &Mailbox) -
             let letter = &AlreadyRegistered { name, email: &letter.to };
             let subject = AlreadyRegisteredSubject {}.render()?;
             (subject, AlreadyRegisteredText { letter }.render()?, AlreadyRegisteredHtml { letter }.render()?)
+        }
+        Content::PasswordReset { .. } | Content::NewSignIn { .. } | Content::Digest(_) | Content::Alert { .. } => {
+            return Err(RenderError::NotYet);
         }
     };
     let to: Address = letter.to.parse()?;

@@ -13,7 +13,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service::{Service, StartError, StopError};
 
-pub use config::{Config, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
+pub use config::{Config, LinksConfig, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
 pub use preview::preview;
 
 use queue::Queue;
@@ -27,7 +27,7 @@ pub struct Mail {
 impl Mail {
     /// Connects, makes the streams be there and begins to send.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { common, mail } = config;
+        let Config { common, mail, .. } = config;
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
         service.storage(queue::ensure_streams).await?;

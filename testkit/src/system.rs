@@ -133,6 +133,7 @@ impl System {
             "mail" => env.extend([
                 ("NATTER_MAIL__FILES".to_owned(), self.mail_dir().display().to_string()),
                 ("NATTER_MAIL__FROM".to_owned(), "Natter <natter@example.org>".to_owned()),
+                ("NATTER_LINKS__KEY".to_owned(), secrets::pepper()),
             ]),
             "gateway" => {
                 let port = free_port::any()?;

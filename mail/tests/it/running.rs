@@ -12,7 +12,7 @@ use contract::{
     storage,
     text::{Email, Name, Secret},
 };
-use testkit::{Nats, eventually, process::Output, scratch, services::Service, smtp::Sink};
+use testkit::{Mongo, Nats, eventually, process::Output, scratch, secrets, services::Service, smtp::Sink};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -41,6 +41,8 @@ impl Running {
         let nats = Nats::start().await;
         let folder = scratch::Folder::new("mail").unwrap();
         let mut env = nats.env("mail");
+        env.extend(Mongo::shared().await.env());
+        env.push(("NATTER_LINKS__KEY".to_owned(), secrets::pepper()));
         let short = [
             ("FROM", "Natter <natter@example.org>"),
             ("SMTP__TIMEOUT", "5s"),

@@ -9,6 +9,7 @@ fn mail(keys: &[(&str, &str)]) -> Output {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NATTER_")) {
         command.env_remove(name);
     }
+    command.env("NATTER_LINKS__KEY", "k".repeat(32));
     command.env("NATTER_NATS__PASSWORD", "n0").env("NATTER_NATS__URL", "nats://127.0.0.1:1");
     command.envs(keys.iter().map(|(key, value)| (format!("NATTER_MAIL__{key}"), value))).output().unwrap()
 }

@@ -225,7 +225,7 @@ impl World {
                 assert!(letter.expires_at.is_some() && minutes > 0);
                 Some(code.expose().to_owned())
             }
-            Content::AlreadyRegistered {} => None,
+            _ => None,
         });
         codes.collect()
     }
