@@ -17,9 +17,15 @@ use contract::{
 use futures::StreamExt;
 use service::{Lifecycle, Nats};
 use socketioxide::{SocketIo, extract::SocketRef, socket::Sid};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
-use crate::{calls::Calls, rooms::Rooms};
+use crate::{
+    calls::Calls,
+    rooms::{Rooms, confirmed},
+};
 
 /// Most people one socket watches: as many as a group has members.
 const MAX_WATCHED: usize = 1_000;
@@ -37,6 +43,8 @@ struct Inner {
     calls: Calls,
     rooms: Rooms,
     table: Mutex<Table>,
+    /// Whether changes are being heard.
+    following: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -57,7 +65,8 @@ struct Watched {
 impl Watchers {
     #[must_use]
     pub fn new(io: SocketIo, calls: Calls, rooms: Rooms) -> Self {
-        Self(Arc::new(Inner { io, calls, rooms, table: Mutex::default() }))
+        let (table, following) = (Mutex::default(), watch::Sender::new(false));
+        Self(Arc::new(Inner { io, calls, rooms, table, following }))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -67,6 +76,8 @@ impl Watchers {
     /// From now on the socket hears of these people's changes; answers what they are at the moment.
     pub async fn watch(&self, sid: Sid, actor: Actor, user_ids: Vec<UserId>) -> Result<Vec<Seen>, Refusal> {
         check(&user_ids)?;
+        // First what changes the answer, then the answer.
+        confirmed(self.0.following.subscribe()).await?;
         let new = self.table().add(sid, &user_ids)?;
         match self.0.calls.idempotent(&GetPresence { actor, user_ids }).await {
             Ok(answer) => {
@@ -108,6 +119,7 @@ impl Watchers {
         lifecycle.keep("watch", async move {
             connections.borrow_and_update();
             let mut messages = this.0.rooms.subscribe(room::PRESENCE.to_owned()).await;
+            this.0.following.send_replace(true);
             let mut compare_at = None;
             loop {
                 tokio::select! {

@@ -215,7 +215,8 @@ fn own_room(user: UserId) -> String {
     format!("@{user}")
 }
 
-async fn confirmed(mut ready: watch::Receiver<bool>) -> Result<(), Refusal> {
+/// Waits until what is to be heard is heard; a client is not let in before.
+pub async fn confirmed(mut ready: watch::Receiver<bool>) -> Result<(), Refusal> {
     match tokio::time::timeout(SUBSCRIBED, ready.wait_for(|ready| *ready)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Refusal::unavailable("Chats cannot be followed right now; please try again.")),
