@@ -13,6 +13,11 @@ pub const OTP_SUBJECT: &str = "mail.send.otp";
 /// Where all other letters are queued.
 pub const NOTICE_SUBJECT: &str = "mail.send.notice";
 
+/// Where digests that have fallen due are delivered.
+pub const DIGEST_SUBJECT: &str = "mail.send.digest";
+/// Where steps of announcements are queued.
+pub const ANNOUNCE_SUBJECT: &str = "mail.send.announce";
+
 /// One letter to one person.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -25,8 +25,10 @@ pub const PUSH_CONSUMER: &str = "push";
 pub const ANNOUNCE_CONSUMER: &str = "announce";
 /// Writes digests that have fallen due.
 pub const DIGEST_CONSUMER: &str = "digest";
-/// Makes notifications: of the log in [`CHAT_STREAM`], and reads them by what was seen in the stream of [`READS_BUCKET`].
+/// Makes notifications of what is in [`CHAT_STREAM`].
 pub const NOTIFY_CONSUMER: &str = "notify";
+/// Reads notifications by what was seen, in the stream of [`READS_BUCKET`].
+pub const NOTIFY_READ_CONSUMER: &str = "notify-read";
 
 /// One-time codes.
 pub const OTP_BUCKET: &str = "OTP";

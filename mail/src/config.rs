@@ -13,6 +13,15 @@ pub struct Config {
     pub mongo: MongoConfig,
     pub mail: MailConfig,
     pub links: LinksConfig,
+    pub digest: DigestConfig,
+}
+
+/// Letters about what stays unread.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DigestConfig {
+    /// From the first unread notification to the letter.
+    #[serde(deserialize_with = "duration")]
+    pub after: Duration,
 }
 
 /// Links in letters.

@@ -3,6 +3,7 @@
 
 mod config;
 mod letter;
+mod notify;
 mod preview;
 mod queue;
 mod retry;
@@ -13,9 +14,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service::{Service, StartError, StopError};
 
-pub use config::{Config, LinksConfig, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
+pub use config::{Config, DigestConfig, LinksConfig, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
 pub use preview::preview;
 
+use notify::{Notify, calls};
 use queue::Queue;
 use transport::Transport;
 
@@ -27,17 +29,28 @@ pub struct Mail {
 impl Mail {
     /// Connects, makes the streams be there and begins to send.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { common, mail, .. } = config;
+        let Config { common, mongo, mail, links, digest } = config;
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
         service.storage(queue::ensure_streams).await?;
+        let mongo = service.mongo(&mongo).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));
         for durable in queue::lanes(mail.timeout) {
             let queue = queue.clone();
             service.consume(durable, mail.connections, move |delivery| queue.clone().handle(delivery));
         }
-        // It answers no calls yet; this is what `nats micro ls` shows it by.
-        service.endpoints(()).open().await?;
+        let notify = Notify::start(&service, mongo, links, digest);
+        service
+            .endpoints(notify)
+            .serve(calls::list)
+            .serve(calls::set_read)
+            .serve(calls::read_all)
+            .serve(calls::settings)
+            .serve(calls::update_settings)
+            .serve(calls::unsubscribe)
+            .serve(calls::announce)
+            .open()
+            .await?;
         service.started();
         Ok(Self { service })
     }

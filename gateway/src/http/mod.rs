@@ -4,6 +4,7 @@ mod auth;
 mod chats;
 mod extract;
 mod messages;
+mod notifications;
 mod observe;
 mod presence;
 mod problem;
@@ -41,6 +42,7 @@ pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
         .merge(presence::router())
         .merge(chats::router())
         .merge(messages::router())
+        .merge(notifications::router())
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::no_method())
         .with_state(app)

@@ -1,0 +1,82 @@
+//! Telling people: their devices at once; browsers and, later, letters where nobody is looking.
+
+use std::collections::{HashMap, HashSet};
+
+use async_nats::HeaderMap;
+use contract::{
+    Actor, SessionId, Time, UserId, headers,
+    notification::{NotificationEvent, Settings},
+    presence::{GetPresence, MAX_PRESENCE, PresenceStatus},
+    room,
+    user::Role,
+};
+
+use super::{NotNow, Notify, quiet, store::Stored};
+
+impl Notify {
+    /// Tells of notifications; those of `told` are news.
+    pub(super) async fn tell(&self, new: &[Stored], changed: &[Stored], told: &HashSet<UserId>) -> Result<(), NotNow> {
+        let news: Vec<&Stored> = new.iter().chain(changed).filter(|one| told.contains(&one.user_id)).collect();
+        // Before anything is said, so that who cannot be told now is told later, and once.
+        let looking = self.looking(&news.iter().map(|one| one.user_id).collect()).await?;
+        for one in new {
+            self.say(one, NotificationEvent::New).await;
+        }
+        for one in changed {
+            self.say(one, NotificationEvent::Updated).await;
+        }
+        let away: Vec<&Stored> = news.into_iter().filter(|one| !looking.contains(&one.user_id)).collect();
+        if away.is_empty() {
+            return Ok(());
+        }
+        let users: HashSet<UserId> = away.iter().map(|one| one.user_id).collect();
+        let settings = self.store.settings(&users.iter().copied().collect::<Vec<_>>()).await?;
+        self.push(&away, &settings).await?;
+        self.schedule_digests(&users, &settings).await
+    }
+
+    /// To the user's devices, which ask again when they were away.
+    pub(super) async fn say(&self, one: &Stored, event: NotificationEvent) {
+        let Ok(json) = serde_json::to_vec(&one.shown()) else { return };
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::EVENT, event.name());
+        let said = self.nats.client().publish_with_headers(room::notification(one.user_id), headers, json.into());
+        if let Err(error) = said.await {
+            tracing::warn!(%error, "cannot tell a user's devices of a notification");
+        }
+    }
+
+    /// Who of these is at one of their devices.
+    pub(super) async fn looking(&self, users: &HashSet<UserId>) -> Result<HashSet<UserId>, NotNow> {
+        // Who asks is of no interest to `user` here.
+        let actor = Actor { user_id: UserId::default(), session_id: SessionId::default(), role: Role::User };
+        let users: Vec<UserId> = users.iter().copied().collect();
+        let mut looking = HashSet::new();
+        for user_ids in users.chunks(MAX_PRESENCE) {
+            let answer = self.caller.call(&GetPresence { actor, user_ids: user_ids.to_vec() }).await?;
+            let there = answer
+                .presence
+                .into_iter()
+                .map(|seen| seen.presence)
+                .filter(|presence| matches!(presence.status, PresenceStatus::Online | PresenceStatus::Dnd));
+            looking.extend(there.map(|presence| presence.user_id));
+        }
+        Ok(looking)
+    }
+
+    async fn push(&self, away: &[&Stored], settings: &HashMap<UserId, Settings>) -> Result<(), NotNow> {
+        let wanted = |one: &&&Stored| {
+            let settings = settings.get(&one.user_id);
+            settings.is_none_or(|settings| settings.push && !quiet::is_quiet(settings, Time::now()))
+        };
+        for one in away.iter().filter(wanted) {
+            self.enqueue_push(one).await?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::unused_async, reason = "TODO push")]
+    async fn enqueue_push(&self, _one: &Stored) -> Result<(), NotNow> {
+        Ok(())
+    }
+}
