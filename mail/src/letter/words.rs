@@ -31,8 +31,9 @@ fn unlinked(word: &str) -> String {
     let mut unlinked = String::with_capacity(word.len());
     for (place, c) in word.char_indices() {
         unlinked.push(c);
-        let next = &word[place + c.len_utf8()..];
-        if is_dot(c) && place > 0 && next.starts_with(|c: char| c.is_alphabetic()) && has_label(next) {
+        let (host, next) = (&word[..place], &word[place + c.len_utf8()..]);
+        let after_label = !host.is_empty() && !host.ends_with(is_dot);
+        if is_dot(c) && after_label && next.starts_with(char::is_alphabetic) && has_label(next) {
             unlinked.push(' ');
         }
     }
