@@ -83,15 +83,15 @@ async fn a_forgotten_password_is_set_anew_and_everybody_is_signed_out() {
     let known = rest.post("/api/auth/password/forgot", forgot(" Anna@example.org")).await.expect(202);
     assert_eq!(rest.post("/api/auth/password/forgot", forgot("nobody@example.org")).await.expect(202), known);
     let code = system.code_after("anna@example.org", before).await;
-    let reset = |code: &str, password: &str| json!({ "email": "anna@example.org", "code": code, "password": password });
+    let with = |code: &str, password: &str| json!({ "email": "anna@example.org", "code": code, "password": password });
     let path = "/api/auth/password/reset";
     let wrong = if code == "000000" { "000001" } else { "000000" };
-    assert_eq!(rest.post(path, reset(wrong, "correct horse")).await.expect(401)["code"], "unauthenticated");
-    assert_eq!(rest.post(path, reset(&code, "short")).await.expect(422)["errors"][0]["field"], "password");
+    assert_eq!(rest.post(path, with(wrong, "correct horse")).await.expect(401)["code"], "unauthenticated");
+    assert_eq!(rest.post(path, with(&code, "short")).await.expect(422)["errors"][0]["field"], "password");
     let verify = json!({ "email": "anna@example.org", "code": code });
     assert_eq!(rest.post("/api/auth/verify", verify).await.status, 401, "it lets nobody in");
 
-    rest.post(path, reset(&code, "correct horse")).await.expect(204);
+    rest.post(path, with(&code, "correct horse")).await.expect(204);
     for socket in [&anna.socket, &far] {
         socket.wait("session:revoked", |_| true, SOON).await;
         socket.wait("disconnect", |_| true, SOON).await;
@@ -102,7 +102,7 @@ async fn a_forgotten_password_is_set_anew_and_everybody_is_signed_out() {
     .await;
     let refresh = json!({ "refreshToken": anna.session.refresh_token });
     assert_eq!(rest.post("/api/auth/refresh", refresh).await.status, 401);
-    assert_eq!(rest.post(path, reset(&code, "correct horse")).await.status, 401, "a code works once");
+    assert_eq!(rest.post(path, with(&code, "correct horse")).await.status, 401, "a code works once");
 
     let login = json!({ "email": "anna@example.org", "password": "correct horse", "device": "Another one" });
     let tokens = rest.post("/api/auth/login", login).await.expect(200);
