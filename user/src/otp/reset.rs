@@ -35,17 +35,13 @@ impl Codes {
             Issued::OnItsWay => return Ok(()),
             Issued::Wait(wait) => return Err(Refusal::rate_limited(wait)),
         };
-        let expires_at = Some(entry.expires_at);
-        let outcome = match account {
-            Some(name) => {
-                let content = Content::PasswordReset { code: Secret::new(code), minutes: self.minutes() };
-                let letter = Letter { to: email.clone(), name: Some(name), content, expires_at };
-                self.post(Purpose::Reset, &letter, revision).await
-            }
-            None => {
-                let over = Current { purpose: Purpose::Reset, key: Purpose::Reset.key(email), revision, entry: None };
-                self.write(&over, &entry, Time::now()).await.map(|_| ())
-            }
+        let outcome = if let Some(name) = account {
+            let content = Content::PasswordReset { code: Secret::new(code), minutes: self.minutes() };
+            let letter = Letter { to: email.clone(), name: Some(name), content, expires_at: Some(entry.expires_at) };
+            self.post(Purpose::Reset, &letter, revision).await
+        } else {
+            let over = Current { purpose: Purpose::Reset, key: Purpose::Reset.key(email), revision, entry: None };
+            self.write(&over, &entry, Time::now()).await.map(|_| ())
         };
         // Said to nobody, for it would say that there is an account, or none. Asking again helps.
         if let Err(refusal) = outcome {
