@@ -208,7 +208,6 @@ fn within(text: &str, least: usize, most: usize) -> Result<(), String> {
 }
 
 /// Tells `null` from absent.
-#[expect(clippy::option_option, reason = "JSON has both: null empties a field, absence leaves it")]
 pub fn present<'de, D: serde::Deserializer<'de>, T: serde::Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

@@ -147,6 +147,21 @@ pub struct Login {
     pub client: Client,
 }
 
+/// `POST /api/auth/password/forgot`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForgotPassword {
+    pub email: Email,
+}
+
+/// `POST /api/auth/password/reset`: with the code that was mailed. Ends all sessions. Where no answer comes, or
+/// `unavailable`, the same request may be repeated and completes what is missing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResetPassword {
+    pub email: Email,
+    pub code: Secret,
+    pub password: NewPassword,
+}
+
 /// `POST /api/auth/refresh`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -325,6 +340,8 @@ calls! {
     "call.user.otp": RequestOtp => Done;
     "call.user.verify": Verify => Tokens;
     "call.user.login": Login => Tokens;
+    "call.user.forgot_password": ForgotPassword => Done;
+    "call.user.reset_password": ResetPassword => Done;
     "call.user.refresh": Refresh => Tokens;
     "call.user.logout": Logout => Done;
     "call.user.me": GetMe => Account;

@@ -221,11 +221,10 @@ impl System {
         self.code_after(email, before).await
     }
 
-    /// The code in the latest letter to an address, once there are more than `before` of them.
+    /// The latest code among the letters to an address after the first `before` of them.
     pub async fn code_after(&self, email: &str, before: usize) -> String {
         eventually(&format!("a code for {email}"), LETTER_DEADLINE, async || {
-            let letters = self.letters(email);
-            if letters.len() <= before { None } else { letters.last().and_then(|letter| code_in(letter)) }
+            self.letters(email).iter().skip(before).rev().find_map(|letter| code_in(letter))
         })
         .await
     }

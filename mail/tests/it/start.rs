@@ -47,7 +47,9 @@ fn preview_writes_every_letter() {
     let folder = scratch::Folder::new("preview").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_mail")).arg("preview").arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    for kind in ["otp", "already_registered"] {
+    let kinds = ["otp", "already_registered", "password_reset", "new_sign_in", "digest", "alert"];
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 * kinds.len(), "a kind that this test forgets");
+    for kind in kinds {
         let letter = Mail::parse(std::fs::read(folder.path().join(format!("{kind}.eml"))).unwrap());
         assert!(!letter.subject().is_empty());
         // Both parts are there, and no template is left unfilled.
