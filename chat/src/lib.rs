@@ -50,6 +50,10 @@ impl App {
         if let Err(error) = members::record(&self.reader.nats, state.id, state.cursor, &changes).await {
             tracing::warn!(chat = %state.id, error = chain(&error), "cannot write who is in a chat; the archive will");
         }
+        if let Event::ChatMembers(_) = event {
+            // Who has left has stopped typing; if this fails, their key expires.
+            let _ = typing::stop(&self.reader.nats, state.id, left).await;
+        }
     }
 }
 

@@ -31,13 +31,26 @@ pub async fn set(app: App, set: SetTyping) -> Result<Done, Refusal> {
     Ok(Done {})
 }
 
-/// Who types in these chats.
+/// These users type no longer in this chat.
+pub async fn stop(nats: &Nats, chat: ChatId, users: &[UserId]) -> Result<(), KvError> {
+    for user in users {
+        nats.delete(TYPING_BUCKET, &chat_user_key(chat, *user)).await?;
+    }
+    Ok(())
+}
+
+/// Which members type in these chats.
 pub async fn of_chats(nats: &Nats, chats: &[&ChatState]) -> Result<HashMap<ChatId, Vec<UserId>>, KvError> {
     let keys: Vec<String> = chats.iter().map(|state| format!("{}.*", state.id)).collect();
     let mut typing: HashMap<ChatId, Vec<UserId>> = HashMap::new();
     for value in service::last_values(nats, TYPING_BUCKET, &keys).await? {
         if let Some((chat, user)) = chat_user_of(&value.subject) {
             typing.entry(chat).or_default().push(user);
+        }
+    }
+    for state in chats {
+        if let Some(users) = typing.get_mut(&state.id) {
+            users.retain(|user| state.member(*user).is_some());
         }
     }
     Ok(typing)

@@ -3,14 +3,13 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Uuid);
 
         impl $name {
@@ -47,6 +46,33 @@ macro_rules! id {
                 let id = Uuid::try_parse(text).map_err(|_| NotAnId)?;
                 let mut canonical = Uuid::encode_buffer();
                 (id.as_hyphenated().encode_lower(&mut canonical) == text).then_some(Self(id)).ok_or(NotAnId)
+            }
+        }
+
+        /// As text in every format: in BSON, too, where a UUID would be bytes that nobody can read in a shell.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+
+                impl de::Visitor<'_> for Visitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an id")
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(|_| E::custom("is not an id"))
+                    }
+                }
+
+                deserializer.deserialize_str(Visitor)
             }
         }
     };
@@ -126,10 +152,13 @@ mod tests {
     fn only_the_canonical_form_is_an_id() {
         let id = ChatId::new();
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::to_value(id).unwrap(), id.to_string());
+        assert_eq!(serde_json::from_value::<ChatId>(id.to_string().into()).unwrap(), id);
         for text in
             ["", "*", ">", "a.b", "{0190163d-8694-739b-aea5-966c26f8ad91}", "0190163D-8694-739B-AEA5-966C26F8AD91"]
         {
             assert_eq!(text.parse::<ChatId>(), Err(NotAnId), "{text}");
+            assert!(serde_json::from_value::<ChatId>(text.into()).is_err(), "{text}");
         }
     }
 }

@@ -141,7 +141,12 @@ impl System {
 
     /// SIGTERM to the services, then to the servers; who does not listen is killed.
     pub(crate) async fn stop(&self) {
-        join_all(self.services.iter().map(|service| service.process.stop(STOP_GRACE))).await;
+        // Gateways first: what they hand back needs somebody who takes it.
+        let (gateways, others): (Vec<_>, Vec<_>) =
+            self.services.iter().partition(|service| service.process.name().starts_with("gw-"));
+        for services in [gateways, others] {
+            join_all(services.iter().map(|service| service.process.stop(STOP_GRACE))).await;
+        }
         let servers = self.servers().map(|process| process.stop(STOP_GRACE));
         join_all(servers).await;
     }

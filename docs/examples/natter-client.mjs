@@ -23,7 +23,7 @@ export class NatterClient {
 
   constructor({ url, userId, io, fetch, getToken, onChange }) {
     Object.assign(this, { userId, onChange });
-    const auth = async (give) => give({ token: await getToken(this.expired).finally(() => (this.expired = false)) });
+    const auth = (give) => getToken(this.expired).then((token) => give({ token }), () => this.signedOut());
     this.socket = io(url, { autoConnect: false, auth });
     this.get = async (path) => {
       for (let renew = false; ; await sleep(500)) {
@@ -38,13 +38,18 @@ export class NatterClient {
   }
 
   listen(on) {
-    on("connect", () => this.catchUp());
+    on("connect", () => ((this.expired = false), this.catchUp()));
     // Where the server itself refused or disconnected us, socket.io-client leaves it to us to come again.
     const comeAgain = () => !this.socket.active && !this.over && setTimeout(() => this.socket.connect(), 500);
     on("disconnect", comeAgain);
-    on("connect_error", (error) => ((this.expired = error.message === "unauthenticated"), comeAgain()));
+    on("connect_error", (error) => {
+      const refused = error.message === "unauthenticated";
+      if (refused && this.expired) return this.signedOut(); // a new token is refused as well
+      this.expired ||= refused;
+      comeAgain();
+    });
     on("session:expired", () => (this.expired = true));
-    on("session:revoked", () => ((this.over = true), this.onChange("signed out")));
+    on("session:revoked", () => this.signedOut());
     for (const event of [...OF_MESSAGES, ...OF_CHATS])
       on(event, (data, { cursor, prev }) => this.take(data.chatId, [{ event, data, cursor, prev }]) && this.sync());
     on("chat:joined", (chat) => this.load(chat.id));
@@ -67,6 +72,18 @@ export class NatterClient {
     });
   }
 
+  /** Leaves for good. */
+  close() {
+    this.over = true;
+    this.socket.disconnect();
+  }
+
+  /** There is no token any more: the user has to sign in. */
+  signedOut() {
+    this.close();
+    this.onChange("signed out");
+  }
+
   /** Sends until there is an answer; the same `clientId` makes it one message however often it is sent. */
   async send(chatId, text, clientId = crypto.randomUUID()) {
     for (;; await sleep(500)) {
@@ -83,6 +100,10 @@ export class NatterClient {
   /** Wants to know from now on whether these people are there. */
   async watch(userIds) {
     for (const userId of userIds) this.watched.add(userId);
+    for (let at = 0; at < userIds.length; at += 500) await this.ask500(userIds.slice(at, at + 500));
+  }
+
+  async ask500(userIds) {
     for (; this.socket.connected; await sleep(500)) {
       const asked = performance.now();
       const ack = await this.ask("presence:subscribe", { userIds }).catch(() => null);

@@ -36,7 +36,8 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
             let message = error.inner().to_string();
             // serde_json appends " at line 1 column 7", which helps nobody who sends one line.
             let message = message.rfind(" at line ").map_or(message.as_str(), |end| &message[..end]);
-            Err(checked(json, Refusal::field(field(&error.path().to_string(), message), message)))
+            let field = field(&error.path().to_string(), message);
+            Err(checked(json, Refusal::field(field, plain(message))))
         }
         // A value where the name of a variant belongs is a syntax error to serde_json, but it is JSON.
         Err(error) => {
@@ -44,6 +45,18 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unfit> {
             Err(checked(json, Refusal::field(field(&error.path().to_string(), message), message)))
         }
     }
+}
+
+/// serde's words in those of somebody who does not know Rust.
+fn plain(message: &str) -> String {
+    let Some((found, expected)) = message.split_once(", expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "u64" | "u32" | "usize" => "a whole number that is not negative",
+        "i64" | "i32" => "a whole number",
+        expected if expected.starts_with("struct ") || expected == "a map" => "an object",
+        expected => expected,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// What does not fit may also be broken further on: that comes first.

@@ -232,3 +232,22 @@ async fn typing_ends_by_itself_or_when_told() {
     assert!(view(&world, anna, chat_id).await.typing.is_empty());
     assert!(world.call(GetRoomState { chat_id, typing_only: true }).await.unwrap().typing.is_empty());
 }
+
+#[tokio::test]
+async fn one_who_leaves_types_no_longer() {
+    let world = World::start().await;
+    let _instance = world.chat().await;
+    let [anna, ben] = people();
+    let chat_id = world.group(anna, &[ben]).await.id;
+    let mut events = world.gateway().subscribe(room::of_chat(chat_id)).await.unwrap();
+    world.gateway().flush().await.unwrap();
+    world.call(SetTyping { actor: actor(ben), chat_id, typing: true }).await.unwrap();
+    next(&mut events, |event| event == RoomEvent::Typing(ben)).await;
+    world.call(RemoveMember { actor: actor(ben), chat_id, user_id: ben }).await.unwrap();
+    assert!(view(&world, anna, chat_id).await.typing.is_empty());
+    let started = tokio::time::Instant::now();
+    let heard = next(&mut events, |event| event == RoomEvent::Typing(ben)).await;
+    // Not by its expiry.
+    assert!(heard.payload.is_empty() && heard.headers.unwrap().get("Nats-Marker-Reason").is_none());
+    assert!(started.elapsed() < Duration::from_secs(5));
+}

@@ -130,7 +130,7 @@ async fn nats_restarted_and_presence_is_right_again() {
         watch(&anna, whom).await;
     }
     ben.socket.request("presence:set", json!({ "status": "dnd" })).await;
-    assert_seen(&anna, &ben, "dnd", SOON).await;
+    let before = assert_seen(&anna, &ben, "dnd", SOON).await;
     system.nats.kill().await;
     // Carl goes while nobody can be told.
     carl.socket.disconnect();
@@ -144,6 +144,8 @@ async fn nats_restarted_and_presence_is_right_again() {
     println!("from NATS' return to right presence: {:.1} s", started.elapsed().as_secs_f64());
     assert_seen(&anna, &carl, "offline", SOON).await;
     println!("until those who watch know who has gone meanwhile: {:.1} s", started.elapsed().as_secs_f64());
+    // He has been there all along.
+    assert_eq!(fetched(&anna, &ben).await, before);
     // Nobody was told anything wrong meanwhile.
     let heard = anna.socket.events_named("presence");
     assert!(heard.iter().all(|args| args[0]["userId"] != ben.id() || args[0]["status"] == "dnd"), "{heard:?}");

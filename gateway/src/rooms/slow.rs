@@ -36,14 +36,16 @@ impl Rooms {
         }
     }
 
-    fn part_with(&self, socket: SocketRef) {
+    /// A socket whose buffer is full has lost something and has to go.
+    pub fn part_with(&self, socket: SocketRef) {
         // Nothing more is for it, and nobody parts with it twice.
         if !self.table().give_up(socket.id) {
             return;
         }
         socket.leave_all();
         metrics::counter!("natter_gateway_slow_sockets_total").increment(1);
-        tracing::info!(sid = %socket.id, "a client reads too slowly and is cut off");
+        let user = self.table().user_of(socket.id).map(tracing::field::display);
+        tracing::info!(user, sid = %socket.id, "a client reads too slowly, or sends too fast, and is cut off");
         let rooms = self.clone();
         tokio::spawn(async move {
             let told = async {

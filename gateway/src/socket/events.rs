@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use service::Trace;
 use socketioxide::{
-    ParserError,
+    ParserError, SendError, SocketError,
     extract::{AckSender, Event, SocketRef, TryData},
 };
 
@@ -104,7 +104,11 @@ pub fn listen(socket: &SocketRef, app: App) {
                     outcome
                 }
             };
-            answer(kind.map_or("none", |_| event.as_str()), &outcome, ack);
+            if answer(kind.map_or("none", |_| event.as_str()), &outcome, ack).is_err() {
+                // Who does not take answers would wait for them for ever.
+                app.rooms.part_with(socket);
+                return;
+            }
             if let Ok(Ack::Presence(answered)) = &outcome {
                 app.watchers.catch_up(&socket, answered);
             }
@@ -128,14 +132,19 @@ async fn guarded(
     })
 }
 
-fn answer(event: &str, outcome: &Result<Ack, Refusal>, ack: AckSender) {
+/// The error is that the answer does not fit into the socket's buffer.
+fn answer(event: &str, outcome: &Result<Ack, Refusal>, ack: AckSender) -> Result<(), ()> {
     let code = outcome.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "ok");
     metrics::counter!("natter_gateway_client_events_total", "event" => event.to_owned(), "code" => code).increment(1);
-    // A client that went away meanwhile needs no answer.
-    let _ = match outcome {
+    let sent = match outcome {
         Ok(done) => ack.send(done),
         Err(refusal) => ack.send(&Nack::from(refusal.clone())),
     };
+    match sent {
+        Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(()),
+        // A client that went away meanwhile needs no answer.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn carry_out(

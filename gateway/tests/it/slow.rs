@@ -80,3 +80,17 @@ async fn one_that_catches_up_in_time_hears_why_it_has_to_go_and_comes_back() {
     let skip = client.count();
     client.wait_after(skip.saturating_sub(1), "connect", SOON).await;
 }
+
+#[tokio::test]
+async fn one_whose_answers_do_not_fit_is_cut_off_rather_than_left_waiting() {
+    let world = World::start().await;
+    let gateway = world.gateway_with(|config| config.socket.buffer = 4).await;
+    let client = world.client(&gateway, Person::new()).await;
+    // Sent in one go, answered at once.
+    let asked = (0..500).map(|_| client.try_request("presence:set", json!({ "status": "away" }), SOON));
+    let (answers, _) = tokio::join!(
+        futures::future::join_all(asked),
+        client.wait("disconnect", |args| args[0] == "transport close" || args[0] == "transport error", SOON)
+    );
+    assert!(answers.iter().any(Option::is_none));
+}

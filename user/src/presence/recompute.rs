@@ -27,7 +27,7 @@ pub(super) async fn recompute(nats: &Nats, user: UserId, mut seen: u64) -> Resul
         let reading = Reading::of(&service::last_revisions(nats, PRESENCE_BUCKET, &keys, seen).await?);
         let Some(mut change) = reading.change(user, Time::now()) else { return Ok(()) };
         if let Some(now) = change.moved {
-            change.view.last_seen_at = Some(last_seen::note(nats, user, now).await?);
+            change.view.last_seen_at = Some(last_seen::note(nats, user, now, change.view.online).await?);
         }
         let Ok(json) = serde_json::to_vec(&change.view) else { return Ok(()) };
         let ttl = (!change.view.online).then_some(AFTERGLOW);
