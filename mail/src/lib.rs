@@ -4,6 +4,7 @@
 mod config;
 mod letter;
 mod preview;
+pub mod push;
 mod queue;
 mod retry;
 mod smtp;
@@ -27,17 +28,19 @@ pub struct Mail {
 impl Mail {
     /// Connects, makes the streams be there and begins to send.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { common, mail, .. } = config;
+        let Config { common, mongo, mail, push, .. } = config;
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
+        let push = push::Parts::new(push).map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
+        let mongo = service.mongo(&mongo).await?;
         service.storage(queue::ensure_streams).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));
         for durable in queue::lanes(mail.timeout) {
             let queue = queue.clone();
             service.consume(durable, mail.connections, move |delivery| queue.clone().handle(delivery));
         }
-        // It answers no calls yet; this is what `nats micro ls` shows it by.
-        service.endpoints(()).open().await?;
+        let push = push.start(&service, mongo);
+        push::serve(service.endpoints(()), &push).open().await?;
         service.started();
         Ok(Self { service })
     }

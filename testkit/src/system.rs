@@ -134,6 +134,8 @@ impl System {
                 ("NATTER_MAIL__FILES".to_owned(), self.mail_dir().display().to_string()),
                 ("NATTER_MAIL__FROM".to_owned(), "Natter <natter@example.org>".to_owned()),
                 ("NATTER_LINKS__KEY".to_owned(), secrets::pepper()),
+                ("NATTER_PUSH__VAPID_KEY".to_owned(), vapid_key.clone()),
+                ("NATTER_PUSH__CONTACT".to_owned(), "mailto:natter@example.org".to_owned()),
             ]),
             "gateway" => {
                 let port = free_port::any()?;

@@ -7,6 +7,7 @@ mod messages;
 mod observe;
 mod presence;
 mod problem;
+mod push;
 mod users;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
         .merge(presence::router())
         .merge(chats::router())
         .merge(messages::router())
+        .merge(push::router())
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::no_method())
         .with_state(app)
