@@ -173,7 +173,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use base64::Engine;
+
+    use super::{
+        super::{public::Endpoint, random_key, subscription::Keys},
+        *,
+    };
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -184,6 +189,37 @@ mod tests {
         for text in ["Fri, 31 Dec 1999 23:59:59 GMT", "soon", "-1", "1.5", ""] {
             assert_eq!(retry_after(&header(text)), None, "{text}");
         }
+    }
+
+    /// The last guard, on what is connected to: with an endpoint that the first one has let pass.
+    #[tokio::test]
+    async fn a_name_that_leads_to_ourselves_is_not_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://localhost:{}/a", listener.local_addr().unwrap().port());
+        let endpoint = Endpoint::parse(&endpoint, true).unwrap();
+        let target = Target { endpoint, keys: Keys { public: random_key().public_key(), auth: [0; 16] } };
+        let job = PushJob {
+            user_id: contract::UserId::new(),
+            topic: None,
+            ttl_seconds: 1,
+            urgency: contract::push::Urgency::Normal,
+            payload: serde_json::value::to_raw_value("x").unwrap(),
+            expires_at: contract::Time::now(),
+            only: None,
+        };
+        let answer = async |allow_private| {
+            let timeout = Duration::from_millis(500);
+            let retry = crate::RetryConfig { first: timeout, longest: timeout, attempts: 1 };
+            let config = PushConfig { identity: None, timeout, connections: 1, retry, allow_private, ca: None };
+            let key = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode([1; 32]).parse().unwrap();
+            Client::new(&config, Vapid::new(&key, String::new()).unwrap()).unwrap().push(&target, &job).await
+        };
+        assert!(matches!(answer(false).await, Answer::Blocked(why) if why.contains("not public")));
+        let nobody = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(nobody.is_err(), "somebody connected");
+        // It is this guard that makes the difference.
+        assert!(matches!(answer(true).await, Answer::Later(..)));
+        listener.accept().await.unwrap();
     }
 
     #[test]

@@ -54,9 +54,11 @@ impl TryFrom<Keys> for PushConfig {
         let identity = match (vapid_key.filter(|key| !key.is_empty()), contact.filter(|contact| !contact.is_empty())) {
             (None, _) => None,
             (Some(_), None) => {
-                return Err("NATTER_PUSH__VAPID_KEY is set without NATTER_PUSH__CONTACT: whom a push service may tell \
+                return Err(
+                    "NATTER_PUSH__VAPID_KEY is set without NATTER_PUSH__CONTACT: whom a push service may tell \
                             of problems"
-                    .into());
+                        .into(),
+                );
             }
             (Some(key), Some(contact)) => {
                 let key = key.parse().map_err(|error| format!("NATTER_PUSH__VAPID_KEY is {error}"))?;

@@ -46,8 +46,10 @@ impl Endpoint {
             if port != HTTPS {
                 return Err("must be a URL without a port");
             }
-            // Push services have names; whoever gives an address, or a name of the local network, means something else.
-            if host.starts_with('[') || host.parse::<IpAddr>().is_ok() || !host.trim_end_matches('.').contains('.') {
+            // Push services have names; whoever gives an address, or a name of the local network, means something else. What
+            // ends in a number is an address to some resolver, as `127.1` is (WHATWG URL, section 3.5).
+            let (name, last) = host.trim_end_matches('.').rsplit_once('.').unwrap_or_default();
+            if name.is_empty() || last.starts_with(|first: char| !first.is_ascii_alphabetic()) {
                 return Err("must be a URL of a push service, with its full name");
             }
         }
@@ -114,7 +116,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | (198, 18 | 19, _)         // benchmarks
             | (198, 51, 100)            // documentation
             | (203, 0, 113)             // documentation
-            | (224.., _, _)             // multicast, reserved, broadcast
+            | (224.., _, _) // multicast, reserved, broadcast
     )
 }
 
@@ -170,6 +172,9 @@ mod tests {
             "https://localhost./a",
             "https://mongo/a",
             "https://2130706433/a",
+            "https://127.1/a",
+            "https://127.0.0x1/a",
+            "https://127.0.0.1./a",
             "https://push example/a",
             "https://push.example/a\r\nX: y",
             &long,
@@ -189,11 +194,43 @@ mod tests {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
         for address in [
-            "0.0.0.0", "10.1.2.3", "127.0.0.1", "127.9.9.9", "100.64.0.1", "100.127.255.255", "169.254.169.254",
-            "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
-            "198.19.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1",
-            "fe80::1", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001:db8::1", "2001::1", "2002:7f00:1::", "3fff::1",
-            "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b:1::1", "::127.0.0.1", "100::1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "127.0.0.1",
+            "127.9.9.9",
+            "100.64.0.1",
+            "100.127.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::1",
+            "::127.0.0.1",
+            "100::1",
             "5f00::1",
         ] {
             assert!(!is_public(address.parse().unwrap()), "{address}");

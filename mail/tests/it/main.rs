@@ -7,6 +7,6 @@ mod files;
 mod push;
 mod push_failures;
 mod push_world;
-mod subscriptions;
 mod running;
 mod start;
+mod subscriptions;
