@@ -124,7 +124,7 @@ impl Client {
 }
 
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     if let Some(ca) = ca {
         let wrong = |error: &dyn std::fmt::Display| format!("NATTER_PUSH__CA: {}: {error}", ca.display());
         for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| wrong(&error))? {
@@ -143,8 +143,8 @@ fn unreached(error: &(dyn Error + 'static)) -> Answer {
     while let Some(error) = cause {
         // Where an `io::Error` wraps another, its `source` skips to that one's source.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<NotPublic>() || inner.is_some_and(|inner| inner.is::<NotPublic>()) {
-            return Answer::Blocked(chain(error));
+        if let Some(why) = inner.and_then(|inner| inner.downcast_ref::<NotPublic>()) {
+            return Answer::Blocked(why.to_string());
         }
         cause = error.source();
     }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         let header = |text: &str| HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-        assert_eq!(retry_after(&header("120")), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(&header("120")), Some(Duration::from_mins(2)));
         let ahead = retry_after(&header("Fri, 31 Dec 2100 23:59:59 GMT")).unwrap();
         assert!(ahead > Duration::from_hours(24 * 365));
         for text in ["Fri, 31 Dec 1999 23:59:59 GMT", "soon", "-1", "1.5", ""] {

@@ -47,14 +47,17 @@ impl fmt::Debug for VapidKey {
 }
 
 impl VapidKey {
-    /// 32 bytes in base64url, as the usual generators print it, or PKCS#8 as PEM (also with `\\n` for its line breaks, as
-    /// env files have it) or as bare base64.
+    /// 32 bytes in base64url, as the usual generators print it, or PKCS#8 or SEC1 as PEM (also with `\n` for its line
+    /// breaks, as env files have it) or as bare base64.
     fn parse(text: &str) -> Option<Self> {
         let text = text.replace("\\n", "\n");
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("-----"));
         let base64: String = lines.collect::<String>().replace('-', "+").replace('_', "/");
         let bytes = LENIENT.decode(base64).ok()?;
-        SecretKey::from_slice(&bytes).ok().or_else(|| SecretKey::from_pkcs8_der(&bytes).ok()).map(Self)
+        let whole = SecretKey::from_slice(&bytes).ok();
+        // OpenSSL writes PKCS#8 as PEM but SEC1 as DER.
+        let pkcs8 = || SecretKey::from_pkcs8_der(&bytes).ok();
+        whole.or_else(pkcs8).or_else(|| SecretKey::from_sec1_der(&bytes).ok()).map(Self)
     }
 }
 
@@ -63,7 +66,7 @@ impl FromStr for VapidKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::parse(text)
-            .ok_or("neither a P-256 private key of 32 bytes in base64url nor one in PKCS#8 (PEM or its base64)")
+            .ok_or("neither a P-256 private key of 32 bytes in base64url nor one in PKCS#8 or SEC1 (PEM or its base64)")
     }
 }
 
@@ -141,7 +144,8 @@ mod tests {
         let der = key.to_pkcs8_der().unwrap();
         let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap();
         let base64 = base64::prelude::BASE64_STANDARD.encode(der.as_bytes());
-        for text in [PRIVATE, &format!("{PRIVATE}="), &pem, &base64] {
+        let sec1 = base64::prelude::BASE64_STANDARD.encode(key.to_sec1_der().unwrap());
+        for text in [PRIVATE, &format!("{PRIVATE}="), &pem, &base64, &sec1] {
             let read = VapidKey::parse(text).unwrap().0;
             assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(read.public_key().to_encoded_point(false)), PUBLIC);
         }

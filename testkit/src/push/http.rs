@@ -51,9 +51,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     pub(super) async fn answer(&mut self, status: u16, headers: &[(&'static str, String)]) -> Result<()> {
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let answer = format!("HTTP/1.1 {status} Answer\r\n{headers}Content-Length: 0\r\n\r\n");
-        self.stream.write_all(answer.as_bytes()).await?;
+        self.stream.write_all(format!("HTTP/1.1 {status} Answer\r\n").as_bytes()).await?;
+        for (name, value) in headers {
+            self.stream.write_all(format!("{name}: {value}\r\n").as_bytes()).await?;
+        }
+        self.stream.write_all(b"Content-Length: 0\r\n\r\n").await?;
         self.stream.flush().await
     }
 
