@@ -6,6 +6,8 @@ use lettre::message::Mailbox;
 use serde::{Deserialize, Deserializer, de};
 use service::config::{Common, ConfigError, MongoConfig};
 
+use crate::push::PushConfig;
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     #[serde(flatten)]
@@ -14,6 +16,7 @@ pub struct Config {
     pub mail: MailConfig,
     pub links: LinksConfig,
     pub digest: DigestConfig,
+    pub push: PushConfig,
 }
 
 /// Letters about what stays unread.
@@ -217,7 +220,7 @@ impl SmtpKeys {
 }
 
 /// `15s`, `10m`, `1h 30m`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct Visitor;
 
     impl de::Visitor<'_> for Visitor {

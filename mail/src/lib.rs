@@ -5,6 +5,7 @@ mod config;
 mod letter;
 mod notify;
 mod preview;
+pub mod push;
 mod queue;
 mod retry;
 mod smtp;
@@ -29,19 +30,20 @@ pub struct Mail {
 impl Mail {
     /// Connects, makes the streams be there and begins to send.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { common, mongo, mail, links, digest } = config;
+        let Config { common, mongo, mail, links, digest, push } = config;
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
+        let push = push::Parts::new(push).map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
-        service.storage(queue::ensure_streams).await?;
         let mongo = service.mongo(&mongo).await?;
+        service.storage(queue::ensure_streams).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));
         for durable in queue::lanes(mail.timeout) {
             let queue = queue.clone();
             service.consume(durable, mail.connections, move |delivery| queue.clone().handle(delivery));
         }
+        let push = push.start(&service, mongo.clone());
         let notify = Notify::start(&service, mongo, links, digest);
-        service
-            .endpoints(notify)
+        push::serve(service.endpoints(notify), &push)
             .serve(calls::list)
             .serve(calls::set_read)
             .serve(calls::read_all)

@@ -101,6 +101,7 @@ impl System {
         let secrets = [
             ("NATTER_AUTH__SIGNING_KEY".to_owned(), secrets::signing_key()),
             ("NATTER_AUTH__PEPPER".to_owned(), secrets::pepper()),
+            ("NATTER_PUSH__VAPID_KEY".to_owned(), secrets::vapid_key()),
         ];
         let counts =
             [("user", options.users), ("chat", options.chats), ("mail", options.mails), ("gateway", options.gateways)];
@@ -127,13 +128,16 @@ impl System {
         if name != "gateway" {
             env.extend(self.mongo.env());
         }
+        if name == "user" || name == "mail" {
+            env.extend_from_slice(secrets);
+        }
         let mut http = None;
         match name {
-            "user" => env.extend_from_slice(secrets),
             "mail" => env.extend([
                 ("NATTER_MAIL__FILES".to_owned(), self.mail_dir().display().to_string()),
                 ("NATTER_MAIL__FROM".to_owned(), "Natter <natter@example.org>".to_owned()),
                 ("NATTER_LINKS__KEY".to_owned(), secrets::pepper()),
+                ("NATTER_PUSH__CONTACT".to_owned(), "mailto:natter@example.org".to_owned()),
             ]),
             "gateway" => {
                 let port = free_port::any()?;

@@ -8,6 +8,7 @@ mod notifications;
 mod observe;
 mod presence;
 mod problem;
+mod push;
 mod users;
 
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
         .merge(chats::router())
         .merge(messages::router())
         .merge(notifications::router())
+        .merge(push::router())
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::no_method())
         .with_state(app)

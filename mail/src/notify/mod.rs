@@ -28,7 +28,7 @@ use contract::{
 };
 use service::{Caller, Delivery, Durable, Nats, Outcome, Service, chain, mongo::Mongo};
 
-use crate::{DigestConfig, LinksConfig};
+use crate::{DigestConfig, LinksConfig, push::EnqueueError};
 use plan::Plan;
 use store::{Store, Stored};
 
@@ -60,6 +60,8 @@ enum NotNow {
     Refused(#[from] Refusal),
     #[error("the queue")]
     Queue(#[from] async_nats::jetstream::context::PublishError),
+    #[error(transparent)]
+    Push(#[from] EnqueueError),
     #[error("cannot be written")]
     Encode(#[from] serde_json::Error),
     #[error("somebody read it meanwhile")]

@@ -1,17 +1,27 @@
 //! Telling people: their devices at once; browsers and, later, letters where nobody is looking.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use async_nats::HeaderMap;
 use contract::{
     Actor, SessionId, Time, UserId, headers,
-    notification::{NotificationEvent, Settings},
+    notification::{NotificationEvent, NotificationType, Settings},
     presence::{GetPresence, MAX_PRESENCE, PresenceStatus},
+    push::{PushJob, Topic, Urgency},
     room,
     user::Role,
 };
 
+use serde_json::value::RawValue;
+
 use super::{NotNow, Notify, quiet, store::Stored};
+use crate::push;
+
+/// Push services keep a message for a browser that is not there for this long.
+const PUSHED_FOR: Duration = Duration::from_hours(24);
 
 impl Notify {
     /// Tells of notifications; those of `told` are news.
@@ -75,8 +85,19 @@ impl Notify {
         Ok(())
     }
 
-    #[expect(clippy::unused_async, reason = "TODO push")]
-    async fn enqueue_push(&self, _one: &Stored) -> Result<(), NotNow> {
-        Ok(())
+    /// What a service worker shows, and what it needs to open the right place.
+    async fn enqueue_push(&self, one: &Stored) -> Result<(), NotNow> {
+        let json = serde_json::to_string(&one.shown())?;
+        let job = PushJob {
+            user_id: one.user_id,
+            topic: one.chat_id.map(Topic::of_chat),
+            ttl_seconds: u32::try_from(PUSHED_FOR.as_secs()).unwrap_or(u32::MAX),
+            urgency: if one.kind == NotificationType::Message { Urgency::Normal } else { Urgency::High },
+            payload: RawValue::from_string(json)?,
+            expires_at: Time::now().plus(PUSHED_FOR),
+            only: None,
+        };
+        let id = format!("push.{}.{}", one.id, one.at);
+        Ok(push::enqueue(&self.nats, &job, &id).await?)
     }
 }

@@ -19,6 +19,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// The mail service with a NATS of its own.
 pub(crate) struct Running {
     pub(crate) nats: Nats,
+    pub(crate) mongo: Mongo,
     pub(crate) folder: scratch::Folder,
     /// As the `user` service is: what asks for letters.
     user: jetstream::Context,
@@ -38,10 +39,16 @@ impl Running {
 
     /// With these keys of `[mail]`.
     pub(crate) async fn with(keys: &[(&str, &str)]) -> Self {
+        Self::with_env(keys, Vec::new()).await
+    }
+
+    /// With these keys of `[mail]` and further variables.
+    pub(crate) async fn with_env(keys: &[(&str, &str)], more: Vec<(String, String)>) -> Self {
         let nats = Nats::start().await;
         let folder = scratch::Folder::new("mail").unwrap();
         let mut env = nats.env("mail");
-        env.extend(Mongo::shared().await.env());
+        let mongo = Mongo::shared().await;
+        env.extend(mongo.env());
         env.push(("NATTER_LINKS__KEY".to_owned(), secrets::pepper()));
         let short = [
             ("FROM", "Natter <natter@example.org>"),
@@ -50,9 +57,10 @@ impl Running {
             ("RETRY__LONGEST", "100ms"),
         ];
         env.extend(short.iter().chain(keys).map(|(key, value)| variable(key, value)));
+        env.extend(more);
         let user = jetstream::new(nats.connect("user").await);
         let mail = jetstream::new(nats.connect("mail").await);
-        let mut running = Self { nats, folder, user, mail, env, service: None };
+        let mut running = Self { nats, mongo, folder, user, mail, env, service: None };
         running.start_again().await;
         running
     }
@@ -92,6 +100,16 @@ impl Running {
     pub(crate) async fn stop(&mut self) {
         self.terminate();
         assert!(self.ended().await, "{}", self.log());
+    }
+
+    /// What the running service counts.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.service.as_ref().unwrap().admin);
+        let answer = reqwest::get(url).await;
+        match answer {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 
     pub(crate) fn log(&self) -> String {
