@@ -4,7 +4,7 @@ use axum::{
     Json as Answer, Router,
     extract::State,
     response::{Html, IntoResponse, Response},
-    routing::{get, patch, post},
+    routing::{get, post},
 };
 use contract::{
     Actor, NotificationId, Refusal, UserId,

@@ -124,6 +124,7 @@ fn notification(step: &Step, user: UserId) -> Stored {
         preview: super::plan::preview(&step.announcement.text),
         count: 1,
         created_at: step.at,
+        seqs: Vec::new(),
         at: step.at.as_millis(),
         read_at: None,
         // Who wants a letter gets one of its own.

@@ -20,22 +20,22 @@ use super::{NotNow, Notify, announce::Step, quiet, store::Position};
 type Shared = Arc<Notify>;
 
 /// `call.mail.notifications`
-pub async fn list(notify: Shared, list: ListNotifications) -> Result<NotificationPage, Refusal> {
-    if list.user_id != list.actor.user_id && list.actor.role != Role::Admin {
+pub async fn list(notify: Shared, asked: ListNotifications) -> Result<NotificationPage, Refusal> {
+    if asked.user_id != asked.actor.user_id && asked.actor.role != Role::Admin {
         return Err(Refusal::forbidden("These are somebody else's notifications."));
     }
-    if list.limit == 0 || list.limit > MAX_PAGE {
+    if asked.limit == 0 || asked.limit > MAX_PAGE {
         return Err(Refusal::field("limit", format!("must be 1 to {MAX_PAGE}")));
     }
-    let before = list.cursor.as_deref().map(read_cursor).transpose()?;
-    let mut found = notify.store.page(list.user_id, list.unread, before, list.limit + 1).await?;
-    let more = found.len() > list.limit as usize;
-    found.truncate(list.limit as usize);
+    let before = asked.cursor.as_deref().map(read_cursor).transpose()?;
+    let mut found = notify.store.page(asked.user_id, asked.unread, before, asked.limit + 1).await?;
+    let more = found.len() > asked.limit as usize;
+    found.truncate(asked.limit as usize);
     let last = found.last().filter(|_| more);
     Ok(NotificationPage {
         next_cursor: last.map(|one| format!("{}.{}", one.at, one.id)),
         notifications: found.iter().map(super::store::Stored::shown).collect(),
-        unread: notify.store.count_unread(list.user_id).await?,
+        unread: notify.store.count_unread(asked.user_id).await?,
     })
 }
 

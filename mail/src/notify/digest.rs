@@ -12,14 +12,15 @@ use async_nats::jetstream::{
 use contract::{
     Time, UserId,
     mail::{Content, DIGEST_SUBJECT, Digest, DigestItem, Letter, NOTICE_SUBJECT},
-    notification::{EmailSetting, NotificationType, Settings},
+    notification::{EmailSetting, NotificationType},
     storage::MAIL_STREAM,
     user::GetContacts,
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use service::{Delivery, Outcome, chain};
 
-use super::{AGAIN, NotNow, Notify, calls, quiet, store::Stored};
+use super::{AGAIN, NotNow, Notify, calls, quiet, store::Stored, tell::AT_ONCE};
 
 /// Chats that a letter names.
 const ITEMS: usize = 20;
@@ -32,17 +33,17 @@ struct Due {
 }
 
 impl Notify {
-    /// Schedules letters to those who want them and wait for none yet.
-    pub(super) async fn schedule_digests(
-        &self,
-        users: &HashSet<UserId>,
-        settings: &HashMap<UserId, Settings>,
-    ) -> Result<(), NotNow> {
-        let wants = |user: &&UserId| settings.get(user).is_none_or(|one| one.email == EmailSetting::Digest);
-        for user in users.iter().filter(wants) {
-            self.schedule_digest(*user, self.digest.after).await?;
+    /// Schedules letters to those who want them; whether they are still needed is seen when they are due.
+    pub(super) async fn schedule_digests(&self, users: HashSet<UserId>) -> Result<(), NotNow> {
+        if users.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let users: Vec<UserId> = users.into_iter().collect();
+        let settings = self.store.settings(&users).await?;
+        let wants = |user: &UserId| settings.get(user).is_none_or(|one| one.email == EmailSetting::Digest);
+        let schedules: Vec<_> =
+            users.into_iter().filter(wants).map(|user| self.schedule_digest(user, self.digest.after)).collect();
+        stream::iter(schedules).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn schedule_digest(&self, user: UserId, after: Duration) -> Result<(), NotNow> {

@@ -35,8 +35,8 @@ use store::{Store, Stored};
 /// Events of one batch. There is one batch at a time, over all instances, so that nobody coalesces into what another is
 /// about to write.
 const BATCH: usize = 256;
-/// Longer than the slowest batch; after it another instance gets the events.
-const ACK_WAIT: Duration = Duration::from_mins(1);
+/// Longer than a batch takes; what one who died had in hand another gets after this.
+const ACK_WAIT: Duration = Duration::from_secs(15);
 /// What failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The stream under the bucket `READS`.
@@ -171,7 +171,7 @@ impl Notify {
         for (event, delivery) in &decoded {
             plan.take(event, Time::now(), delivery.attempt > 1);
         }
-        let plan::Outcome { new, changed, told, gone } = plan.outcome(gone);
+        let plan::Outcome { new, changed, told, unmailed, gone } = plan.outcome(gone);
         self.store.add(&new).await?;
         if !self.store.change(&changed).await? {
             return Err(NotNow::Raced);
@@ -183,7 +183,8 @@ impl Notify {
             self.read(over).await?;
         }
         metrics::counter!("natter_notifications_total").increment(told.len() as u64);
-        self.tell(&new, &changed, &told).await
+        self.tell(&new, &changed, &told).await?;
+        self.schedule_digests(unmailed).await
     }
 
     /// Takes a batch of receipts: reading a chat reads its notifications.

@@ -18,6 +18,8 @@ const NOTIFICATIONS: &str = "notifications";
 const SETTINGS: &str = "notification_settings";
 /// Notifications that nothing happened to for this long go.
 const KEPT: Duration = Duration::from_hours(90 * 24);
+/// Messages of one notification that are known one by one.
+pub const COUNTED: usize = 1_000;
 /// Writes of one command; its limit is 100,000 and 48 MB.
 const CHUNK: usize = 1_000;
 /// Unread notifications that one digest can be about.
@@ -40,6 +42,9 @@ pub struct Stored {
     pub preview: String,
     pub count: u64,
     pub created_at: Time,
+    /// The messages that were counted, ascending, the latest [`COUNTED`] of them: events may come again, and late.
+    #[serde(default)]
+    pub seqs: Vec<Seq>,
     /// When something was last added: what lists are ordered by. Milliseconds.
     pub at: i64,
     pub read_at: Option<Time>,

@@ -15,11 +15,14 @@ use contract::{
     user::Role,
 };
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 use super::{NotNow, Notify, quiet, store::Stored};
 use crate::push;
 
+/// Messages put onto queues at a time.
+pub(super) const AT_ONCE: usize = 64;
 /// Push services keep a message for a browser that is not there for this long.
 const PUSHED_FOR: Duration = Duration::from_hours(24);
 
@@ -41,8 +44,7 @@ impl Notify {
         }
         let users: HashSet<UserId> = away.iter().map(|one| one.user_id).collect();
         let settings = self.store.settings(&users.iter().copied().collect::<Vec<_>>()).await?;
-        self.push(&away, &settings).await?;
-        self.schedule_digests(&users, &settings).await
+        self.push(&away, &settings).await
     }
 
     /// To the user's devices, which ask again when they were away.
@@ -79,10 +81,8 @@ impl Notify {
             let settings = settings.get(&one.user_id);
             settings.is_none_or(|settings| settings.push && !quiet::is_quiet(settings, Time::now()))
         };
-        for one in away.iter().filter(wanted) {
-            self.enqueue_push(one).await?;
-        }
-        Ok(())
+        let pushes: Vec<_> = away.iter().filter(wanted).map(|one| self.enqueue_push(one)).collect();
+        stream::iter(pushes).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// What a service worker shows, and what it needs to open the right place.

@@ -58,6 +58,16 @@ impl Running {
         ];
         env.extend(short.iter().chain(keys).map(|(key, value)| variable(key, value)));
         env.extend(more);
+        // What `chat` has there.
+        let chat = jetstream::new(nats.connect("chat").await);
+        let log = jetstream::stream::Config {
+            name: storage::CHAT_STREAM.to_owned(),
+            subjects: vec![storage::CHAT_SUBJECTS.to_owned()],
+            ..Default::default()
+        };
+        chat.create_stream(log).await.unwrap();
+        let reads = jetstream::kv::Config { bucket: storage::READS_BUCKET.to_owned(), ..Default::default() };
+        chat.create_key_value(reads).await.unwrap();
         let user = jetstream::new(nats.connect("user").await);
         let mail = jetstream::new(nats.connect("mail").await);
         let mut running = Self { nats, mongo, folder, user, mail, env, service: None };
