@@ -3,6 +3,7 @@
 //! MongoDB.
 
 mod archive;
+mod audience;
 mod catchup;
 mod chats;
 pub mod config;
@@ -93,6 +94,7 @@ impl Chat {
             .serve(messages::delete)
             .serve(messages::add_reaction)
             .serve(messages::remove_reaction)
+            .serve(audience::audience)
             .serve(receipts::mark)
             .serve(typing::set)
             .serve(typing::room_state)

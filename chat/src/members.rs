@@ -2,6 +2,8 @@
 //! again by the archive, so that none is lost; whichever comes later in the log wins. The bucket republishes each
 //! change to the user's devices.
 
+use std::collections::HashSet;
+
 use contract::{
     ChatId, UserId,
     chat::MemberEntry,
@@ -54,6 +56,14 @@ pub async fn mute(nats: &Nats, user: UserId, chat: ChatId, muted: bool) -> Resul
 pub async fn entry(nats: &Nats, user: UserId, chat: ChatId) -> Result<Option<MemberEntry>, KvError> {
     let values = service::last_values(nats, MEMBERS_BUCKET, &[member_key(user, chat)]).await?;
     Ok(values.first().and_then(parse))
+}
+
+/// Those of these members who do not want to hear of this chat.
+pub async fn muted(nats: &Nats, chat: ChatId, users: &[UserId]) -> Result<HashSet<UserId>, KvError> {
+    let keys: Vec<String> = users.iter().map(|user| member_key(*user, chat)).collect();
+    let values = service::last_values(nats, MEMBERS_BUCKET, &keys).await?;
+    let muted = values.iter().filter(|value| parse(value).is_some_and(|entry| entry.muted));
+    Ok(muted.filter_map(|value| value.subject.rsplit('.').nth(1)?.parse().ok()).collect())
 }
 
 /// The chats a user is in.

@@ -142,6 +142,39 @@ pub struct RoomState {
     pub typing: Vec<UserId>,
 }
 
+/// Who is to be told of what is written in a chat: for `mail`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetAudience {
+    pub chat_id: ChatId,
+    /// Messages whose senders are asked for: those that others reply to.
+    #[serde(default)]
+    pub senders_of: Vec<Seq>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Audience {
+    /// `None` in a direct chat.
+    pub name: Option<Name>,
+    #[serde(rename = "type")]
+    pub chat_type: ChatType,
+    /// Empty where the chat is no more.
+    pub members: Vec<Listener>,
+    /// In the order of `senders_of`, as far as they can be told.
+    pub senders: BTreeMap<Seq, UserId>,
+}
+
+/// A member as far as telling them goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    pub user_id: UserId,
+    pub muted: bool,
+    /// Messages up to here are seen, or from before they joined.
+    pub seen: Seq,
+}
+
 /// `POST /api/chats`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", rename_all_fields = "camelCase")]
@@ -445,4 +478,5 @@ calls! {
     "call.chat.mark": Mark => Done;
     "call.chat.typing": SetTyping => Done;
     "call.chat.room_state": GetRoomState => RoomState;
+    "call.chat.audience": GetAudience => Audience;
 }

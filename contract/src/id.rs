@@ -91,6 +91,10 @@ id!(
     SessionId
 );
 id!(
+    /// A notification.
+    NotificationId
+);
+id!(
     /// One run of a gateway.
     GatewayId
 );
@@ -119,6 +123,17 @@ impl ChatId {
         pair[..16].copy_from_slice(low.0.as_bytes());
         pair[16..].copy_from_slice(high.0.as_bytes());
         Self(Uuid::new_v5(&DIRECT, &pair))
+    }
+}
+
+/// Namespace of notifications.
+const NOTIFIED: Uuid = Uuid::from_u128(0x2d8f_61b4_9c07_4a35_8e91_57c3_0f64_ab12);
+
+impl NotificationId {
+    /// The same for the same thing said to the same user, so that saying it twice is saying it once (UUIDv5).
+    #[must_use]
+    pub fn of(user: UserId, what: &str) -> Self {
+        Self(Uuid::new_v5(&NOTIFIED, format!("{user}.{what}").as_bytes()))
     }
 }
 

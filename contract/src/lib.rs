@@ -6,7 +6,9 @@ pub mod event;
 pub mod headers;
 pub mod id;
 pub mod mail;
+pub mod notification;
 pub mod presence;
+pub mod push;
 pub mod refusal;
 pub mod room;
 pub mod storage;
@@ -14,7 +16,7 @@ pub mod text;
 pub mod time;
 pub mod user;
 
-pub use id::{ChatId, GatewayId, SessionId, UserId};
+pub use id::{ChatId, GatewayId, NotificationId, SessionId, UserId};
 pub use refusal::{Code, FieldError, Refusal};
 pub use time::Time;
 

@@ -63,14 +63,26 @@ pub fn parse_presence(subject: &str) -> Option<UserId> {
 pub enum PersonEvent {
     /// A [`MemberEntry`](crate::chat::MemberEntry): the user's place in this chat changed.
     Member(ChatId),
+    /// A [`Notification`](crate::notification::Notification), named by [`headers::EVENT`](crate::headers::EVENT).
+    Notification,
+}
+
+/// Where a user's devices hear of notifications.
+#[must_use]
+pub fn notification(user: UserId) -> String {
+    format!("person.{user}.notification")
 }
 
 /// Reads `person.<userId>.<event>...`.
 #[must_use]
 pub fn parse_person(subject: &str) -> Option<(UserId, PersonEvent)> {
     let (user, event) = subject.strip_prefix("person.")?.split_once('.')?;
-    let chat = event.strip_prefix("member.")?;
-    Some((user.parse().ok()?, PersonEvent::Member(chat.parse().ok()?)))
+    let event = match event.split_once('.') {
+        None if event == "notification" => PersonEvent::Notification,
+        Some(("member", chat)) => PersonEvent::Member(chat.parse().ok()?),
+        _ => return None,
+    };
+    Some((user.parse().ok()?, event))
 }
 
 #[cfg(test)]
@@ -88,6 +100,7 @@ mod tests {
         assert_eq!(parse_presence(&format!("presence.{user}")), Some(user));
         let subject = of_person(user).replace('>', &format!("member.{chat}"));
         assert_eq!(parse_person(&subject), Some((user, PersonEvent::Member(chat))));
+        assert_eq!(parse_person(&notification(user)), Some((user, PersonEvent::Notification)));
         assert_eq!(parse("room.x.log"), None);
     }
 }

@@ -19,6 +19,16 @@ pub const MAIL_DEAD_SUBJECTS: &str = "mail.dead.>";
 pub const SEND_OTP_CONSUMER: &str = "send-otp";
 /// Sends all other letters.
 pub const SEND_CONSUMER: &str = "send";
+/// Pushes to browsers.
+pub const PUSH_CONSUMER: &str = "push";
+/// Says announcements to everybody, a batch at a time.
+pub const ANNOUNCE_CONSUMER: &str = "announce";
+/// Writes digests that have fallen due.
+pub const DIGEST_CONSUMER: &str = "digest";
+/// Makes notifications of what is in [`CHAT_STREAM`].
+pub const NOTIFY_CONSUMER: &str = "notify";
+/// Reads notifications by what was seen, in the stream of [`READS_BUCKET`].
+pub const NOTIFY_READ_CONSUMER: &str = "notify-read";
 
 /// One-time codes.
 pub const OTP_BUCKET: &str = "OTP";

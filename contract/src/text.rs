@@ -207,6 +207,13 @@ fn within(text: &str, least: usize, most: usize) -> Result<(), String> {
     }
 }
 
+/// Tells `null` from absent.
+pub fn present<'de, D: serde::Deserializer<'de>, T: serde::Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

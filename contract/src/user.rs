@@ -147,6 +147,21 @@ pub struct Login {
     pub client: Client,
 }
 
+/// `POST /api/auth/password/forgot`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForgotPassword {
+    pub email: Email,
+}
+
+/// `POST /api/auth/password/reset`: with the code that was mailed. Ends all sessions. Where no answer comes, or
+/// `unavailable`, the same request may be repeated and completes what is missing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResetPassword {
+    pub email: Email,
+    pub code: Secret,
+    pub password: NewPassword,
+}
+
 /// `POST /api/auth/refresh`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -258,18 +273,10 @@ pub struct UserPage {
 pub struct ProfileChanges {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::text::present")]
     pub bio: Option<Option<Bio>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::text::present")]
     pub avatar_url: Option<Option<AvatarUrl>>,
-}
-
-/// Tells `null` from absent.
-#[expect(clippy::option_option, reason = "JSON has both: null empties a field, absence leaves it")]
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -298,11 +305,43 @@ pub struct Known {
     pub user_ids: Vec<UserId>,
 }
 
+/// Where people get letters: for `mail` alone. Those who are not there, or have not proven their address, are absent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GetContacts {
+    /// At most 1,000.
+    pub user_ids: Vec<UserId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    pub id: UserId,
+    pub name: Name,
+    pub email: Email,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Contacts {
+    pub contacts: Vec<Contact>,
+}
+
+/// Everybody with a proven address, page by page in the order of their ids: for `mail` alone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListContacts {
+    /// Those after this one.
+    #[serde(default)]
+    pub after: Option<UserId>,
+    /// At most 1,000.
+    pub limit: u32,
+}
+
 calls! {
     "call.user.register": Register => Registered;
     "call.user.otp": RequestOtp => Done;
     "call.user.verify": Verify => Tokens;
     "call.user.login": Login => Tokens;
+    "call.user.forgot_password": ForgotPassword => Done;
+    "call.user.reset_password": ResetPassword => Done;
     "call.user.refresh": Refresh => Tokens;
     "call.user.logout": Logout => Done;
     "call.user.me": GetMe => Account;
@@ -314,4 +353,6 @@ calls! {
     "call.user.update": UpdateProfile => User;
     "call.user.status": SetStatus => User;
     "call.user.known": KnownUsers => Known;
+    "call.user.contacts": GetContacts => Contacts;
+    "call.user.list_contacts": ListContacts => Contacts;
 }

@@ -183,7 +183,7 @@ fn nats_environment(nats: &Nats, service: &str) -> Environment {
 
 /// What one service alone is told.
 fn own_environment(service: &str, data: &Data) -> Result<Environment> {
-    use testkit::secrets::{pepper, signing_key};
+    use testkit::secrets::{pepper, signing_key, vapid_key};
     Ok(match service {
         "user" => vec![
             ("NATTER_AUTH__SIGNING_KEY".to_owned(), data.secret("signing-key.pem", signing_key)?),
@@ -192,6 +192,9 @@ fn own_environment(service: &str, data: &Data) -> Result<Environment> {
         "mail" => vec![
             ("NATTER_MAIL__FILES".to_owned(), data.path("mail").display().to_string()),
             ("NATTER_MAIL__FROM".to_owned(), from_address()),
+            ("NATTER_LINKS__KEY".to_owned(), data.secret("links", pepper)?),
+            ("NATTER_PUSH__VAPID_KEY".to_owned(), data.secret("vapid-key", vapid_key)?),
+            ("NATTER_PUSH__CONTACT".to_owned(), push_contact()),
         ],
         _ => Vec::new(),
     })
@@ -200,4 +203,9 @@ fn own_environment(service: &str, data: &Data) -> Result<Environment> {
 /// What the environment says, or a made-up one that cannot belong to anybody (RFC 2606).
 fn from_address() -> String {
     env::var("NATTER_MAIL__FROM").unwrap_or_else(|_| "Natter <natter@example.org>".to_owned())
+}
+
+/// What the environment says, or a made-up one; Apple's push service is the one that refuses it.
+fn push_contact() -> String {
+    env::var("NATTER_PUSH__CONTACT").unwrap_or_else(|_| "mailto:natter@example.org".to_owned())
 }

@@ -4,13 +4,43 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use lettre::message::Mailbox;
 use serde::{Deserialize, Deserializer, de};
-use service::config::{Common, ConfigError};
+use service::config::{Common, ConfigError, MongoConfig};
+
+use crate::push::PushConfig;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     #[serde(flatten)]
     pub common: Common,
+    pub mongo: MongoConfig,
     pub mail: MailConfig,
+    pub links: LinksConfig,
+    pub digest: DigestConfig,
+    pub push: PushConfig,
+}
+
+/// Letters about what stays unread.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DigestConfig {
+    /// From the first unread notification to the letter.
+    #[serde(deserialize_with = "duration")]
+    pub after: Duration,
+}
+
+/// Links in letters.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "LinkKeys")]
+pub struct LinksConfig {
+    /// Where people reach the gateway, without a slash at the end.
+    pub public_url: String,
+    /// Signs links that work without a sign-in.
+    pub key: String,
+}
+
+impl fmt::Debug for LinksConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinksConfig").field("public_url", &self.public_url).finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -84,6 +114,29 @@ pub struct RetryConfig {
     pub longest: Duration,
     /// Altogether.
     pub attempts: u64,
+}
+
+/// Characters of a key that is worth something.
+const LINK_KEY: usize = 32;
+
+#[derive(Deserialize)]
+struct LinkKeys {
+    public_url: String,
+    key: Option<String>,
+}
+
+impl TryFrom<LinkKeys> for LinksConfig {
+    type Error = String;
+
+    fn try_from(LinkKeys { public_url, key }: LinkKeys) -> Result<Self, String> {
+        let key = key.filter(|key| key.len() >= LINK_KEY).ok_or_else(|| {
+            format!("NATTER_LINKS__KEY is not set, or has less than {LINK_KEY} characters: it signs links in letters")
+        })?;
+        if !public_url.starts_with("http://") && !public_url.starts_with("https://") {
+            return Err(format!("NATTER_LINKS__PUBLIC_URL must begin with http:// or https://, is {public_url:?}"));
+        }
+        Ok(Self { public_url: public_url.trim_end_matches('/').to_owned(), key })
+    }
 }
 
 /// The section as it is written.
@@ -167,7 +220,7 @@ impl SmtpKeys {
 }
 
 /// `15s`, `10m`, `1h 30m`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     struct Visitor;
 
     impl de::Visitor<'_> for Visitor {

@@ -3,7 +3,9 @@
 
 mod config;
 mod letter;
+mod notify;
 mod preview;
+pub mod push;
 mod queue;
 mod retry;
 mod smtp;
@@ -13,9 +15,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use service::{Service, StartError, StopError};
 
-pub use config::{Config, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
+pub use config::{Config, DigestConfig, LinksConfig, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
 pub use preview::preview;
 
+use notify::{Notify, calls};
 use queue::Queue;
 use transport::Transport;
 
@@ -27,17 +30,29 @@ pub struct Mail {
 impl Mail {
     /// Connects, makes the streams be there and begins to send.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let Config { common, mail } = config;
+        let Config { common, mongo, mail, links, digest, push } = config;
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
+        let push = push::Parts::new(push).map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
+        let mongo = service.mongo(&mongo).await?;
         service.storage(queue::ensure_streams).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));
         for durable in queue::lanes(mail.timeout) {
             let queue = queue.clone();
             service.consume(durable, mail.connections, move |delivery| queue.clone().handle(delivery));
         }
-        // It answers no calls yet; this is what `nats micro ls` shows it by.
-        service.endpoints(()).open().await?;
+        let push = push.start(&service, mongo.clone());
+        let notify = Notify::start(&service, mongo, links, digest);
+        push::serve(service.endpoints(notify), &push)
+            .serve(calls::list)
+            .serve(calls::set_read)
+            .serve(calls::read_all)
+            .serve(calls::settings)
+            .serve(calls::update_settings)
+            .serve(calls::unsubscribe)
+            .serve(calls::announce)
+            .open()
+            .await?;
         service.started();
         Ok(Self { service })
     }

@@ -8,8 +8,8 @@ use std::{
 use anyhow::Context;
 use contract::{
     Time,
-    mail::{Content, Letter},
-    text::{Email, Name, Secret},
+    mail::{Content, Digest, DigestItem, Letter},
+    text::{Device, Email, MessageText, Name, Secret},
 };
 
 use crate::letter::{kind, render};
@@ -37,10 +37,40 @@ pub fn preview(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn samples() -> Result<Vec<Letter>, String> {
-    let contents = [Content::Otp { code: Secret::new("428193"), minutes: 5 }, Content::AlreadyRegistered {}];
+    let code = || Secret::new("428193");
+    let sign_in = (Device::new("Firefox on Linux")?, "198.51.100.23".to_owned());
+    let alert = "Natter is away on Saturday from 22:00 to 23:00 UTC, because the database gets more room.\n\n\
+                 Nothing is lost: messages that are sent meanwhile arrive afterwards.\n\
+                 More: https://natter.example/status";
+    let contents = [
+        Content::Otp { code: code(), minutes: 5 },
+        Content::AlreadyRegistered {},
+        Content::PasswordReset { code: code(), minutes: 5 },
+        Content::NewSignIn { device: Some(sign_in.0), ip: Some(sign_in.1), at: Time::now() },
+        Content::Digest(digest()),
+        Content::Alert { title: Name::new("Maintenance on Saturday evening")?, text: MessageText::new(alert)? },
+    ];
     let letter = |content| {
         let (to, name) = (Email::new("anna@example.org")?, Some(Name::new("Anna Månsdotter")?));
         Ok(Letter { to, name, content, expires_at: None })
     };
     contents.into_iter().map(letter).collect()
+}
+
+fn digest() -> Digest {
+    let item = |chat: Option<&str>, from: &str, preview: &str, count| DigestItem {
+        chat: chat.map(str::to_owned),
+        from: from.to_owned(),
+        preview: preview.to_owned(),
+        count,
+    };
+    let long = "I have put the photos of the hike into the folder, all two hundred of them. Which ones shall we print for \
+                the calendar? I like the one with the fog and the one with the cows best, but tell me what you think.";
+    let items = vec![
+        item(None, "Ben Carter", "Are you coming tonight? 🍕", 2),
+        item(Some("Hiking club"), "Dora Vinterberg", long, 14),
+        item(Some("Book & film <club>"), "孔子", "See https://books.example/next", 1),
+    ];
+    let unsubscribe_url = "https://natter.example/api/notifications/unsubscribe?token=c2FtcGxl".to_owned();
+    Digest { items, more: 2, unsubscribe_url }
 }

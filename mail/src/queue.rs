@@ -37,6 +37,8 @@ pub(crate) async fn ensure_streams(nats: Nats) -> Result<(), async_nats::Error> 
         retention: RetentionPolicy::WorkQueue,
         storage: StorageType::File,
         duplicate_window: DUPLICATES,
+        // Digests are scheduled by the server (ADR-51); reading cancels them.
+        allow_message_schedules: true,
         num_replicas: nats.replicas(),
         ..Default::default()
     };

@@ -1,6 +1,9 @@
-//! Secrets made up on the spot: NATS passwords, the key that signs tokens, the pepper of one-time codes.
+//! Secrets made up on the spot: NATS passwords, the key that signs tokens, the pepper of one-time codes, the key of Web Push.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 
 /// A NATS password: begins with a letter because `nats.conf` would read digits as a number.
 pub fn password() -> String {
@@ -19,4 +22,12 @@ pub fn signing_key() -> String {
     let seed: [u8; 32] = rand::random();
     let der = [PREFIX.as_slice(), &seed].concat();
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(der))
+}
+
+/// A private key on P-256, its 32 bytes in base64url.
+pub fn vapid_key() -> String {
+    let mut bytes: [u8; 32] = rand::random();
+    // Any number below the order of the curve, which begins with 32 ones, is a key.
+    bytes[0] &= 0x7f;
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }

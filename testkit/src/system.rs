@@ -101,6 +101,7 @@ impl System {
         let secrets = [
             ("NATTER_AUTH__SIGNING_KEY".to_owned(), secrets::signing_key()),
             ("NATTER_AUTH__PEPPER".to_owned(), secrets::pepper()),
+            ("NATTER_PUSH__VAPID_KEY".to_owned(), secrets::vapid_key()),
         ];
         let counts =
             [("user", options.users), ("chat", options.chats), ("mail", options.mails), ("gateway", options.gateways)];
@@ -127,12 +128,16 @@ impl System {
         if name != "gateway" {
             env.extend(self.mongo.env());
         }
+        if name == "user" || name == "mail" {
+            env.extend_from_slice(secrets);
+        }
         let mut http = None;
         match name {
-            "user" => env.extend_from_slice(secrets),
             "mail" => env.extend([
                 ("NATTER_MAIL__FILES".to_owned(), self.mail_dir().display().to_string()),
                 ("NATTER_MAIL__FROM".to_owned(), "Natter <natter@example.org>".to_owned()),
+                ("NATTER_LINKS__KEY".to_owned(), secrets::pepper()),
+                ("NATTER_PUSH__CONTACT".to_owned(), "mailto:natter@example.org".to_owned()),
             ]),
             "gateway" => {
                 let port = free_port::any()?;
@@ -220,11 +225,10 @@ impl System {
         self.code_after(email, before).await
     }
 
-    /// The code in the latest letter to an address, once there are more than `before` of them.
+    /// The latest code among the letters to an address after the first `before` of them.
     pub async fn code_after(&self, email: &str, before: usize) -> String {
         eventually(&format!("a code for {email}"), LETTER_DEADLINE, async || {
-            let letters = self.letters(email);
-            if letters.len() <= before { None } else { letters.last().and_then(|letter| code_in(letter)) }
+            self.letters(email).iter().skip(before).rev().find_map(|letter| code_in(letter))
         })
         .await
     }

@@ -6,6 +6,7 @@ mod device;
 mod keys;
 mod kv;
 mod letter;
+mod notice;
 mod otp;
 mod password;
 mod presence;
@@ -71,6 +72,8 @@ impl User {
             .serve(account::request_otp)
             .serve(account::verify)
             .serve(account::login)
+            .serve(account::forgot_password)
+            .serve(account::reset_password)
             .serve(account::me)
             .serve(sessions::refresh)
             .serve(sessions::logout)
@@ -82,6 +85,8 @@ impl User {
             .serve(profile::update)
             .serve(profile::set_status)
             .serve(profile::known)
+            .serve(profile::contacts)
+            .serve(profile::list_contacts)
             .serve(calls::presence::get)
             .open()
             .await?;

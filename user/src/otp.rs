@@ -1,6 +1,9 @@
 //! One-time codes, in the bucket `OTP`: one key for each purpose and address. Every change of a key is a compare-and-set,
 //! so that each try counts, a code works once and a mail is sent once, whatever happens at the same time.
 
+mod entry;
+mod reset;
+
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -8,94 +11,26 @@ use contract::{
     Refusal, Time,
     mail::{Content, Letter},
     storage::OTP_BUCKET,
-    text::{Email, Name, Secret},
+    text::{Email, Secret},
 };
-use serde::{Deserialize, Serialize};
-use service::{KvError, Nats, absent, fault};
-use sha2::{Digest, Sha256};
+use service::{KvError, Nats, absent};
 
-use crate::{
-    config::AuthConfig,
-    keys::HmacKey,
-    kv::{self, Latest},
-    letter,
-};
+use crate::{config::AuthConfig, keys::HmacKey, letter};
+use entry::{Current, Entry, Purpose, parts};
+
+pub use entry::Pending;
 
 /// Writes that lost against another are tried again this often; each loss means that another has succeeded, and no
 /// more than the tries of a code can succeed.
 const ROUNDS: u32 = 32;
 
-/// What a code is asked for. One of one purpose does not work for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    Register,
-    SignIn,
-}
-
-impl Purpose {
-    const ALL: [Self; 2] = [Self::Register, Self::SignIn];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::SignIn => "signin",
-        }
-    }
-
-    /// The address is no secret to those who read the bucket's subjects, but it is nobody's business either.
-    fn key(self, email: &Email) -> String {
-        use std::fmt::Write;
-        let mut key = format!("code.{}.", self.name());
-        for byte in Sha256::digest(email.as_bytes()) {
-            let _ = write!(key, "{byte:02x}");
-        }
-        key
-    }
-}
-
-/// What comes into force with the code of a registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pending {
-    pub name: Name,
-    /// `None` where the address was registered with several passwords at the same time: whoever owns it has typed at
-    /// most one of them, and nobody knows which.
-    pub password_hash: Option<String>,
-}
-
-/// The value of a key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    /// HMAC-SHA256 of purpose, address and code, in base64.
-    mac: String,
-    /// Wrong ones so far.
-    attempts: u32,
-    sent_at: Time,
-    expires_at: Time,
-    pending: Option<Pending>,
-}
-
-/// A key as it stands, read.
-struct Current {
-    purpose: Purpose,
-    key: String,
-    revision: u64,
-    /// Unless it has expired.
-    entry: Option<Entry>,
-}
-
-impl Current {
-    /// The entry, unless wrong tries have killed its code.
-    fn living(&self, tries: u32) -> Option<&Entry> {
-        self.entry.as_ref().filter(|entry| entry.attempts < tries)
-    }
-}
+/// What a code that lets in may have been asked for; one for a new password lets nobody in.
+const TO_GET_IN: [Purpose; 2] = [Purpose::Register, Purpose::SignIn];
 
 /// What became of the wish for a code.
 enum Issued {
     /// A code to be mailed.
-    New { code: String, expires_at: Time, revision: u64 },
+    New { code: String, entry: Entry, revision: u64 },
     /// The last one was mailed a moment ago and is good.
     OnItsWay,
     /// The last one was mailed a moment ago and is dead.
@@ -131,18 +66,18 @@ impl Codes {
 
     /// Mails a code for signing in, unless one is on its way.
     pub async fn send_sign_in(&self, email: &Email) -> Result<(), Refusal> {
-        self.send(Purpose::SignIn, email, None, |code| code).await
+        self.send(Purpose::SignIn, email, None, otp).await
     }
 
     /// Mails a code that brings `pending` into force, unless one is on its way.
     pub async fn send_registration(&self, email: &Email, pending: Pending) -> Result<(), Refusal> {
-        self.send(Purpose::Register, email, Some(pending), |code| code).await
+        self.send(Purpose::Register, email, Some(pending), otp).await
     }
 
     /// Mails the owner of an account that somebody tries to register its address. In all that can be seen from outside
     /// it is as [`send_registration`](Self::send_registration), with a code that nobody gets to know.
     pub async fn send_already_registered(&self, email: &Email) -> Result<(), Refusal> {
-        self.send(Purpose::Register, email, None, |_code| Content::AlreadyRegistered {}).await
+        self.send(Purpose::Register, email, None, |_code, _minutes| Content::AlreadyRegistered {}).await
     }
 
     async fn send(
@@ -150,24 +85,34 @@ impl Codes {
         purpose: Purpose,
         email: &Email,
         pending: Option<Pending>,
-        write: impl FnOnce(Content) -> Content,
+        write: impl FnOnce(Secret, u32) -> Content,
     ) -> Result<(), Refusal> {
         let name = pending.as_ref().map(|pending| pending.name.clone());
-        let (code, expires_at, revision) = match self.issue(purpose, email, pending).await? {
-            Issued::New { code, expires_at, revision } => (code, expires_at, revision),
-            Issued::OnItsWay => return Ok(()),
-            Issued::Wait(wait) => return Err(Refusal::rate_limited(wait)),
-        };
-        let minutes = u32::try_from(self.lifetime.as_secs().div_ceil(60)).unwrap_or(u32::MAX);
-        let content = write(Content::Otp { code: Secret::new(code), minutes });
-        let letter = Letter { to: email.clone(), name, content, expires_at: Some(expires_at) };
-        let key = purpose.key(email);
-        let posted = letter::post(&self.nats, &letter, &format!("{key}.{revision}")).await;
+        match self.issue(purpose, email, pending).await? {
+            Issued::New { code, entry, revision } => {
+                let content = write(Secret::new(code), self.minutes());
+                let letter = Letter { to: email.clone(), name, content, expires_at: Some(entry.expires_at) };
+                self.post(purpose, &letter, revision).await
+            }
+            Issued::OnItsWay => Ok(()),
+            Issued::Wait(wait) => Err(Refusal::rate_limited(wait)),
+        }
+    }
+
+    /// Queues the letter with the code of this revision.
+    async fn post(&self, purpose: Purpose, letter: &Letter, revision: u64) -> Result<(), Refusal> {
+        let key = purpose.key(&letter.to);
+        let posted = letter::post(&self.nats, letter, &format!("{key}.{revision}")).await;
         if posted.is_err() {
             // Nobody gets this code: the next wish must not wait for it. Where this fails too, it waits.
             let _ = self.nats.delete_at(OTP_BUCKET, &key, revision).await;
         }
         posted
+    }
+
+    /// How long a code is good for, as a letter says it.
+    fn minutes(&self) -> u32 {
+        u32::try_from(self.lifetime.as_secs().div_ceil(60)).unwrap_or(u32::MAX)
     }
 
     async fn issue(&self, purpose: Purpose, email: &Email, pending: Option<Pending>) -> Result<Issued, Refusal> {
@@ -194,23 +139,24 @@ impl Codes {
                 sent_at: now,
                 expires_at: now.plus(self.lifetime),
                 pending: if contested { pending.clone().map(without_password) } else { pending.clone() },
+                claim: None,
             };
             if let Some(revision) = self.write(&last, &entry, now).await? {
-                return Ok(Issued::New { code, expires_at: entry.expires_at, revision });
+                return Ok(Issued::New { code, entry, revision });
             }
         }
         Err(busy())
     }
 
-    /// Takes a code that was mailed to this address, whatever it was asked for: once. A wrong one counts against all
+    /// Takes a code that was mailed to this address to sign up or in, whichever it was: once. A wrong one counts against all
     /// that could have been meant; `None` is all that is said about why it does not work.
     pub async fn redeem(&self, email: &Email, code: &str) -> Result<Option<Redeemed>, Refusal> {
-        let mut counted = [false; Purpose::ALL.len()];
+        let mut counted = [false; TO_GET_IN.len()];
         for round in 0..ROUNDS {
             pause(round).await;
             let now = Time::now();
-            let [register, sign_in] = Purpose::ALL.map(|purpose| self.read(purpose, email, now));
-            let current: [_; Purpose::ALL.len()] = futures::try_join!(register, sign_in)?.into();
+            let [register, sign_in] = TO_GET_IN.map(|purpose| self.read(purpose, email, now));
+            let current: [_; TO_GET_IN.len()] = futures::try_join!(register, sign_in)?.into();
             if let Some(right) = current.iter().find(|current| self.opens(current, email, code)) {
                 match self.nats.delete_at(OTP_BUCKET, &right.key, right.revision).await {
                     Ok(()) => return Ok(Some(redeemed(right, &current))),
@@ -224,11 +170,6 @@ impl Codes {
         Err(busy())
     }
 
-    fn opens(&self, current: &Current, email: &Email, code: &str) -> bool {
-        let mac = current.living(self.tries).and_then(|entry| BASE64_STANDARD.decode(&entry.mac).ok());
-        mac.is_some_and(|mac| self.key.verifies(&parts(current.purpose, email, code), &mac))
-    }
-
     /// Counts a wrong try against each living code that it has not been counted against; false where another was faster.
     async fn count(&self, current: &[Current], counted: &mut [bool], now: Time) -> Result<bool, Refusal> {
         for (current, counted) in current.iter().zip(counted).filter(|(_, counted)| !**counted) {
@@ -240,27 +181,6 @@ impl Codes {
             *counted = true;
         }
         Ok(true)
-    }
-
-    async fn read(&self, purpose: Purpose, email: &Email, now: Time) -> Result<Current, Refusal> {
-        let key = purpose.key(email);
-        let Latest { revision, value } = kv::latest(&self.nats, OTP_BUCKET, &key).await?;
-        let entry = value.map(|value| serde_json::from_slice::<Entry>(&value)).transpose();
-        let entry = entry.map_err(|error| fault("reading a one-time code", &error))?;
-        Ok(Current { purpose, key, revision, entry: entry.filter(|entry| now < entry.expires_at) })
-    }
-
-    /// Writes over what was read what expires when it should; `None` where another was faster.
-    async fn write(&self, over: &Current, entry: &Entry, now: Time) -> Result<Option<u64>, Refusal> {
-        let value = serde_json::to_vec(entry).map_err(|error| fault("writing a one-time code", &error))?;
-        let left = entry.expires_at.since(now);
-        // The entry says to the millisecond when it expires; the server, in whole seconds, must not be earlier.
-        let ttl = Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
-        match self.nats.put_at(OTP_BUCKET, &over.key, value.into(), Some(ttl), over.revision).await {
-            Ok(revision) => Ok(Some(revision)),
-            Err(KvError::Conflict) => Ok(None),
-            Err(error) => Err(absent(OTP_BUCKET, &error)),
-        }
     }
 }
 
@@ -281,8 +201,8 @@ fn without_password(pending: Pending) -> Pending {
     Pending { password_hash: None, ..pending }
 }
 
-fn parts<'a>(purpose: Purpose, email: &'a Email, code: &'a str) -> [&'a [u8]; 3] {
-    [purpose.name().as_bytes(), email.as_bytes(), code.as_bytes()]
+fn otp(code: Secret, minutes: u32) -> Content {
+    Content::Otp { code, minutes }
 }
 
 /// A replica that answers reads may be a little behind the leader that takes writes.

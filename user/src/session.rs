@@ -9,6 +9,7 @@ use contract::{
     text::Device,
     user::{Account, Client, Jwks, Tokens},
 };
+use futures::{StreamExt, TryStreamExt, stream};
 use service::{Nats, StartError, absent};
 
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 
 /// Gateways may take an access token for this long after its time, for clocks that differ.
 const LEEWAY: Duration = Duration::from_mins(1);
+/// So many of a user's sessions end at the same time.
+const AT_ONCE: usize = 16;
 
 /// Starts, refreshes and ends sessions.
 pub struct Sessions {
@@ -29,6 +32,15 @@ pub struct Sessions {
     key: HmacKey,
     lifetime: Duration,
     access: AccessTokens,
+}
+
+/// What somebody signs in with.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof {
+    /// A one-time code.
+    Code,
+    /// The password that was set then; `None` is the one that the account was registered with.
+    Password { set_at: Option<Time> },
 }
 
 /// What a refresh token says: `<sid>.<generation>.<mac>`.
@@ -79,8 +91,15 @@ impl Sessions {
         self.access.jwks()
     }
 
-    /// Signs a user in on a device.
-    pub async fn start(&self, account: Account, device: Option<Device>, client: Client) -> Result<Tokens, Refusal> {
+    /// Signs a user in on a device. Refused where the password was reset since it was looked at: a reset ends the
+    /// sessions that it finds, so one that begins has to see the reset.
+    pub async fn start(
+        &self,
+        account: Account,
+        device: Option<Device>,
+        client: Client,
+        proof: Proof,
+    ) -> Result<(StoredSession, Tokens), Refusal> {
         let now = Time::now();
         let new = NewSession {
             user: account.user.id,
@@ -90,7 +109,14 @@ impl Sessions {
             expires_at: now.plus(self.lifetime),
         };
         let session = self.store.add_session(new).await?;
-        self.tokens(&session, account, now)
+        if let Proof::Password { set_at } = proof
+            && self.store.password_set_at(session.user).await? != set_at
+        {
+            self.revoke(session.id).await?;
+            return Err(signed_out());
+        }
+        let tokens = self.tokens(&session, account, now)?;
+        Ok((session, tokens))
     }
 
     /// Takes a refresh token and gives the next one. A dead one that comes again was stolen, or its successor was:
@@ -136,10 +162,24 @@ impl Sessions {
     pub async fn revoke(&self, session: SessionId) -> Result<(), Refusal> {
         let now = Time::now();
         self.store.end_session(session, now).await?;
+        self.tell_gateways(session, now).await?;
+        self.store.remove_sessions(&[session]).await
+    }
+
+    /// Ends all sessions that a user has now, in the same three steps.
+    pub async fn revoke_all(&self, user: UserId) -> Result<(), Refusal> {
+        let now = Time::now();
+        let sessions = self.store.end_sessions_of(user, now).await?;
+        let told: Vec<_> = sessions.iter().map(|session| self.tell_gateways(*session, now)).collect();
+        stream::iter(told).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        self.store.remove_sessions(&sessions).await
+    }
+
+    /// Noted for as long as an access token of it may live.
+    async fn tell_gateways(&self, session: SessionId, now: Time) -> Result<(), Refusal> {
         let noted_for = self.access.lifetime() + LEEWAY;
         let noted = self.nats.put(REVOKED_BUCKET, &revoked_key(session), now.to_string().into(), Some(noted_for)).await;
-        noted.map_err(|error| absent(REVOKED_BUCKET, &error))?;
-        self.store.remove_session(session).await
+        noted.map(|_| ()).map_err(|error| absent(REVOKED_BUCKET, &error))
     }
 
     fn tokens(&self, session: &StoredSession, account: Account, now: Time) -> Result<Tokens, Refusal> {

@@ -1,5 +1,8 @@
 //! Users and sessions in MongoDB: BSON stops here.
 
+mod contacts;
+mod devices;
+mod passwords;
 mod sessions;
 mod users;
 
@@ -10,8 +13,9 @@ use contract::{Refusal, Time};
 use mongodb::{Collection, Database, IndexModel, options::IndexOptions};
 use service::{Readiness, Service, chain, mongo::Mongo};
 
+pub use passwords::Credentials;
 pub use sessions::{NewSession, StoredSession};
-pub use users::{Credentials, Proven, Registration, UserCursor};
+pub use users::{Proven, Registration, UserCursor};
 
 /// Name of the readiness part.
 const INDEXES: &str = "indexes";

@@ -6,6 +6,7 @@ mod example;
 mod faults;
 mod groups;
 mod model;
+mod notifications;
 mod presence;
 mod sessions;
 mod sight;

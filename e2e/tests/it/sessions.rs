@@ -70,6 +70,54 @@ async fn logout_closes_the_sockets_of_the_session_on_every_gateway() {
 }
 
 #[tokio::test]
+async fn a_forgotten_password_is_set_anew_and_everybody_is_signed_out() {
+    let system = System::start(SystemOptions { gateways: 2, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let rest = system.rest();
+    let anna = person(&system, &driver, "anna", 0).await;
+    let far = driver.connect(&system.gateway(1).url(), &anna.session.access_token).await.unwrap();
+    let ben = person(&system, &driver, "ben", 0).await;
+
+    let before = system.letters("anna@example.org").len();
+    let forgot = |email: &str| json!({ "email": email });
+    let known = rest.post("/api/auth/password/forgot", forgot(" Anna@example.org")).await.expect(202);
+    assert_eq!(rest.post("/api/auth/password/forgot", forgot("nobody@example.org")).await.expect(202), known);
+    let code = system.code_after("anna@example.org", before).await;
+    let with = |code: &str, password: &str| json!({ "email": "anna@example.org", "code": code, "password": password });
+    let path = "/api/auth/password/reset";
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    assert_eq!(rest.post(path, with(wrong, "correct horse")).await.expect(401)["code"], "unauthenticated");
+    assert_eq!(rest.post(path, with(&code, "short")).await.expect(422)["errors"][0]["field"], "password");
+    let verify = json!({ "email": "anna@example.org", "code": code });
+    assert_eq!(rest.post("/api/auth/verify", verify).await.status, 401, "it lets nobody in");
+
+    rest.post(path, with(&code, "correct horse")).await.expect(204);
+    for socket in [&anna.socket, &far] {
+        socket.wait("session:revoked", |_| true, SOON).await;
+        socket.wait("disconnect", |_| true, SOON).await;
+    }
+    testkit::eventually("the token is refused", SOON, async || {
+        (anna.rest.get("/api/auth/me").await.status == 401).then_some(())
+    })
+    .await;
+    let refresh = json!({ "refreshToken": anna.session.refresh_token });
+    assert_eq!(rest.post("/api/auth/refresh", refresh).await.status, 401);
+    assert_eq!(rest.post(path, with(&code, "correct horse")).await.status, 401, "a code works once");
+
+    let login = json!({ "email": "anna@example.org", "password": "correct horse", "device": "Another one" });
+    let tokens = rest.post("/api/auth/login", login).await.expect(200);
+    let url = system.gateway(1).url();
+    driver.connect(&url, tokens["accessToken"].as_str().unwrap()).await.unwrap();
+    testkit::eventually("the notice of a new device", SOON, async || {
+        let letters = system.letters("anna@example.org");
+        letters.iter().any(|letter| letter.contains("New sign-in to your Natter account")).then_some(())
+    })
+    .await;
+    // Nobody else was signed out.
+    assert_eq!(ben.socket.request("sync", json!({ "chats": {} })).await["ok"], true);
+}
+
+#[tokio::test]
 async fn a_revoked_session_stays_so_when_everything_restarts() {
     let mut system = System::start(SystemOptions::default()).await;
     let driver = Driver::start().await;

@@ -9,8 +9,8 @@ use axum::{
 use contract::{
     Actor, Refusal, SessionId,
     user::{
-        Account, Client, GetMe, Jwks, ListSessions, Login, LoginBody, Logout, Refresh, RefreshBody, Register,
-        Registered, RequestOtp, RevokeSession, Sessions, Tokens, Verify, VerifyBody,
+        Account, Client, ForgotPassword, GetMe, Jwks, ListSessions, Login, LoginBody, Logout, Refresh, RefreshBody,
+        Register, Registered, RequestOtp, ResetPassword, RevokeSession, Sessions, Tokens, Verify, VerifyBody,
     },
 };
 use http::{StatusCode, header};
@@ -28,6 +28,8 @@ pub fn router() -> Router<App> {
         .route("/api/auth/otp", post(otp))
         .route("/api/auth/verify", post(verify))
         .route("/api/auth/login", post(login))
+        .route("/api/auth/password/forgot", post(forgot_password))
+        .route("/api/auth/password/reset", post(reset_password))
         .route("/api/auth/refresh", post(refresh))
         .route("/api/auth/logout", post(logout))
         .route("/api/auth/me", get(me))
@@ -54,6 +56,20 @@ async fn verify(State(app): State<App>, client: Client, Json(body): Json<VerifyB
 
 async fn login(State(app): State<App>, client: Client, Json(body): Json<LoginBody>) -> Result<Response, Problem> {
     Ok(secret(app.calls.call(&Login { body, client }).await?))
+}
+
+async fn forgot_password(
+    State(app): State<App>,
+    Json(body): Json<ForgotPassword>,
+) -> Result<(StatusCode, Answer<Value>), Problem> {
+    app.calls.call(&body).await?;
+    Ok((StatusCode::ACCEPTED, Answer(json!({}))))
+}
+
+/// The sessions that it ends leave through the bucket `REVOKED`, as on every gateway.
+async fn reset_password(State(app): State<App>, Json(body): Json<ResetPassword>) -> Result<StatusCode, Problem> {
+    app.calls.call(&body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn refresh(State(app): State<App>, client: Client, Json(body): Json<RefreshBody>) -> Result<Response, Problem> {

@@ -4,9 +4,11 @@ mod auth;
 mod chats;
 mod extract;
 mod messages;
+mod notifications;
 mod observe;
 mod presence;
 mod problem;
+mod push;
 mod users;
 
 use std::time::Duration;
@@ -41,6 +43,8 @@ pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
         .merge(presence::router())
         .merge(chats::router())
         .merge(messages::router())
+        .merge(notifications::router())
+        .merge(push::router())
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::no_method())
         .with_state(app)

@@ -7,11 +7,12 @@ use contract::{
     Actor, ChatId, Code, Refusal, SessionId, UserId,
     chat::{Chat, GetChat, GetRooms, MemberEntry},
     event::Cursor,
+    headers,
     room::{self, PersonEvent},
     user::Role,
 };
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use socketioxide::socket::Sid;
 use tokio::{
     sync::watch,
@@ -19,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    Rooms, confirmed,
-    room::{Room, arguments, removed},
+    Rooms, confirmed, own_room,
+    room::{Room, arguments, overflown, removed},
 };
 
 /// What could not be found out is tried again after this.
@@ -59,7 +60,14 @@ pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Ro
 
 impl Rooms {
     async fn hear(&self, user: UserId, message: &Message) -> Result<(), Refusal> {
-        let Some((_, PersonEvent::Member(chat))) = room::parse_person(&message.subject) else { return Ok(()) };
+        let chat = match room::parse_person(&message.subject) {
+            Some((_, PersonEvent::Member(chat))) => chat,
+            Some((_, PersonEvent::Notification)) => {
+                self.pass_on(user, message);
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
         // A key that is removed is republished without a body.
         let Ok(entry) = serde_json::from_slice::<MemberEntry>(&message.payload) else { return Ok(()) };
         if entry.joined {
@@ -67,6 +75,20 @@ impl Rooms {
         } else {
             self.evict(user, chat, entry.cursor);
             Ok(())
+        }
+    }
+
+    /// A notification, to all of the user's sockets here, as it is.
+    fn pass_on(&self, user: UserId, message: &Message) {
+        let event = message.headers.as_ref().and_then(|headers| headers.get(headers::EVENT));
+        let body = serde_json::from_slice::<&RawValue>(&message.payload);
+        let (Some(event), Ok(body), Some(sockets)) = (event, body, self.sockets()) else { return };
+        metrics::counter!("natter_gateway_events_total", "event" => event.as_str().to_owned()).increment(1);
+        if overflown(sockets.within(own_room(user)).emit(event.as_str(), &body)) {
+            for socket in self.table().sockets_of(user).into_iter().filter_map(|sid| self.socket(sid)) {
+                // Who cannot take this either has to go, and asks for all when they are back.
+                self.tell(&socket, event.as_str(), &body);
+            }
         }
     }
 

@@ -222,6 +222,10 @@ impl Table {
         self.seats.get(&sid).map(|seat| seat.user)
     }
 
+    pub(super) fn sockets_of(&self, user: UserId) -> Vec<Sid> {
+        self.people.get(&user).map(|person| person.sockets.iter().copied().collect()).unwrap_or_default()
+    }
+
     /// Chats that sockets of this user are in.
     pub(super) fn chats_of_user(&self, user: UserId) -> HashSet<ChatId> {
         let sockets = self.people.get(&user).into_iter().flat_map(|person| &person.sockets);

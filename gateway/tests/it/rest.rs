@@ -162,6 +162,43 @@ async fn each_route_answers_with_its_status() {
 }
 
 #[tokio::test]
+async fn a_browser_subscribes_to_pushes() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (person, open) = (Person::new(), Rest::new(&gateway.url));
+    let rest = world.rest(&gateway, person);
+    world.answer("call.mail.push_key", |_| Ok(json!({ "publicKey": "B" })));
+    let by_person = move |body: &Value| body["actor"]["userId"] == json!(person.id);
+    world.answer("call.mail.subscribe", move |body| {
+        let whole = by_person(&body) && body["subscription"]["keys"] == json!({ "p256dh": "p", "auth": "a" });
+        if whole { Ok(json!({})) } else { Err(Refusal::internal()) }
+    });
+    world.answer("call.mail.end_subscription", move |body| {
+        if by_person(&body) && body["endpoint"] == "e" { Ok(json!({})) } else { Err(Refusal::internal()) }
+    });
+
+    assert_eq!(open.get("/api/push/key").await.body, json!({ "publicKey": "B" }));
+    let subscription = json!({ "endpoint": "e", "expirationTime": null, "keys": { "p256dh": "p", "auth": "a" } });
+    let path = "/api/push/subscriptions";
+    assert_eq!(rest.post(path, subscription.clone()).await.status, 201);
+    assert_eq!(rest.send(Method::DELETE, path, Some(json!({ "endpoint": "e" }))).await.status, 204);
+
+    assert_problem(&open.post(path, subscription).await, 401, "unauthenticated");
+    assert_problem(&open.delete(path).await, 401, "unauthenticated");
+    for (body, field) in [
+        (json!({ "keys": { "p256dh": "p", "auth": "a" } }), "endpoint"),
+        (json!({ "endpoint": "e", "keys": { "p256dh": "p" } }), "keys.auth"),
+        (json!({ "endpoint": "e", "keys": { "p256dh": 1, "auth": "a" } }), "keys.p256dh"),
+    ] {
+        let refused = rest.post(path, body).await;
+        assert_problem(&refused, 422, "invalid");
+        assert_eq!(refused.body["errors"][0]["field"], field);
+    }
+    world.answer("call.mail.push_key", |_| Err(Refusal::unavailable("Off.")));
+    assert_problem(&open.get("/api/push/key").await, 503, "unavailable");
+}
+
+#[tokio::test]
 async fn signing_out_counts_at_once() {
     let world = World::start().await;
     let gateway = world.gateway().await;

@@ -97,6 +97,8 @@ impl World {
         world.republish(true).await;
         world.serve(&world.user, "call.user.>").await;
         world.serve(&world.chat, "call.chat.>").await;
+        let mail = connect(&world.nats, "mail").await;
+        world.serve(&mail, "call.mail.>").await;
         world.answer_by_default();
         world
     }

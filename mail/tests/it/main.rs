@@ -4,5 +4,9 @@
 mod delivery;
 mod failures;
 mod files;
+mod push;
+mod push_failures;
+mod push_world;
 mod running;
 mod start;
+mod subscriptions;

@@ -12,13 +12,14 @@ use contract::{
     storage,
     text::{Email, Name, Secret},
 };
-use testkit::{Nats, eventually, process::Output, scratch, services::Service, smtp::Sink};
+use testkit::{Mongo, Nats, eventually, process::Output, scratch, secrets, services::Service, smtp::Sink};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The mail service with a NATS of its own.
 pub(crate) struct Running {
     pub(crate) nats: Nats,
+    pub(crate) mongo: Mongo,
     pub(crate) folder: scratch::Folder,
     /// As the `user` service is: what asks for letters.
     user: jetstream::Context,
@@ -38,9 +39,17 @@ impl Running {
 
     /// With these keys of `[mail]`.
     pub(crate) async fn with(keys: &[(&str, &str)]) -> Self {
+        Self::with_env(keys, Vec::new()).await
+    }
+
+    /// With these keys of `[mail]` and further variables.
+    pub(crate) async fn with_env(keys: &[(&str, &str)], more: Vec<(String, String)>) -> Self {
         let nats = Nats::start().await;
         let folder = scratch::Folder::new("mail").unwrap();
         let mut env = nats.env("mail");
+        let mongo = Mongo::shared().await;
+        env.extend(mongo.env());
+        env.push(("NATTER_LINKS__KEY".to_owned(), secrets::pepper()));
         let short = [
             ("FROM", "Natter <natter@example.org>"),
             ("SMTP__TIMEOUT", "5s"),
@@ -48,9 +57,20 @@ impl Running {
             ("RETRY__LONGEST", "100ms"),
         ];
         env.extend(short.iter().chain(keys).map(|(key, value)| variable(key, value)));
+        env.extend(more);
+        // What `chat` has there.
+        let chat = jetstream::new(nats.connect("chat").await);
+        let log = jetstream::stream::Config {
+            name: storage::CHAT_STREAM.to_owned(),
+            subjects: vec![storage::CHAT_SUBJECTS.to_owned()],
+            ..Default::default()
+        };
+        chat.create_stream(log).await.unwrap();
+        let reads = jetstream::kv::Config { bucket: storage::READS_BUCKET.to_owned(), ..Default::default() };
+        chat.create_key_value(reads).await.unwrap();
         let user = jetstream::new(nats.connect("user").await);
         let mail = jetstream::new(nats.connect("mail").await);
-        let mut running = Self { nats, folder, user, mail, env, service: None };
+        let mut running = Self { nats, mongo, folder, user, mail, env, service: None };
         running.start_again().await;
         running
     }
@@ -90,6 +110,16 @@ impl Running {
     pub(crate) async fn stop(&mut self) {
         self.terminate();
         assert!(self.ended().await, "{}", self.log());
+    }
+
+    /// What the running service counts.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.service.as_ref().unwrap().admin);
+        let answer = reqwest::get(url).await;
+        match answer {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
     }
 
     pub(crate) fn log(&self) -> String {

@@ -9,6 +9,7 @@ fn mail(keys: &[(&str, &str)]) -> Output {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NATTER_")) {
         command.env_remove(name);
     }
+    command.env("NATTER_LINKS__KEY", "k".repeat(32));
     command.env("NATTER_NATS__PASSWORD", "n0").env("NATTER_NATS__URL", "nats://127.0.0.1:1");
     command.envs(keys.iter().map(|(key, value)| (format!("NATTER_MAIL__{key}"), value))).output().unwrap()
 }
@@ -46,7 +47,9 @@ fn preview_writes_every_letter() {
     let folder = scratch::Folder::new("preview").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_mail")).arg("preview").arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    for kind in ["otp", "already_registered"] {
+    let kinds = ["otp", "already_registered", "password_reset", "new_sign_in", "digest", "alert"];
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3 * kinds.len(), "a kind that this test forgets");
+    for kind in kinds {
         let letter = Mail::parse(std::fs::read(folder.path().join(format!("{kind}.eml"))).unwrap());
         assert!(!letter.subject().is_empty());
         // Both parts are there, and no template is left unfilled.

@@ -1,5 +1,6 @@
 //! What people see of each other. Who has not proven their address is not there.
 
+mod contacts;
 mod known;
 mod search;
 mod update;
@@ -11,6 +12,7 @@ use contract::{
 
 use crate::Shared;
 
+pub(crate) use contacts::{contacts, list_contacts};
 pub(crate) use known::known;
 pub(crate) use search::search;
 pub(crate) use update::{set_status, update};

@@ -31,6 +31,13 @@ struct SessionDocument {
     revoked_at: Option<DateTime>,
 }
 
+/// Only what a list of ids needs.
+#[derive(Debug, Deserialize)]
+struct IdDocument {
+    #[serde(rename = "_id", with = "text")]
+    id: SessionId,
+}
+
 /// A sign-in.
 #[derive(Debug)]
 pub struct NewSession {
@@ -133,8 +140,25 @@ impl Store {
         ended.map(|_| ()).map_err(|error| refusal("ending a session", &error))
     }
 
-    pub async fn remove_session(&self, session: SessionId) -> Result<(), Refusal> {
-        let removed = self.sessions()?.delete_one(doc! { "_id": session.to_string() }).await;
-        removed.map(|_| ()).map_err(|error| refusal("removing a session", &error))
+    /// The same for all of a user; answers those that are still listed.
+    pub async fn end_sessions_of(&self, user: UserId, now: Time) -> Result<Vec<SessionId>, Refusal> {
+        let sessions = self.sessions()?;
+        let living = doc! { "userId": user.to_string(), "revokedAt": null };
+        let ended = sessions.update_many(living, doc! { "$set": { "revokedAt": date(now) } }).await;
+        ended.map_err(|error| refusal("ending sessions", &error))?;
+        let ended = doc! { "userId": user.to_string(), "revokedAt": { "$ne": null } };
+        let ended = sessions.clone_with_type::<IdDocument>().find(ended).projection(doc! { "_id": 1 }).await;
+        let ended = ended.map_err(|error| refusal("listing sessions that end", &error))?;
+        let ended = ended.map_ok(|session| session.id).try_collect().await;
+        ended.map_err(|error| refusal("listing sessions that end", &error))
+    }
+
+    pub async fn remove_sessions(&self, sessions: &[SessionId]) -> Result<(), Refusal> {
+        let ids: Vec<String> = sessions.iter().map(SessionId::to_string).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let removed = self.sessions()?.delete_many(doc! { "_id": { "$in": ids } }).await;
+        removed.map(|_| ()).map_err(|error| refusal("removing sessions", &error))
     }
 }

@@ -26,13 +26,14 @@ const ROUNDS: u32 = 5;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct UserDocument {
+pub(super) struct UserDocument {
     #[serde(rename = "_id", with = "text")]
     id: UserId,
     email: Email,
     email_verified: bool,
     name: Name,
-    password_hash: Option<String>,
+    pub(super) password_hash: Option<String>,
+    pub(super) password_set_at: Option<DateTime>,
     role: Role,
     avatar_url: Option<AvatarUrl>,
     bio: Option<Bio>,
@@ -40,15 +41,8 @@ struct UserDocument {
     created_at: DateTime,
 }
 
-/// Only what a list needs.
-#[derive(Debug, Deserialize)]
-struct IdDocument {
-    #[serde(rename = "_id", with = "text")]
-    id: UserId,
-}
-
 impl UserDocument {
-    fn account(self) -> Account {
+    pub(super) fn account(self) -> Account {
         let now = Time::now();
         Account {
             user: User {
@@ -64,14 +58,6 @@ impl UserDocument {
             role: self.role,
         }
     }
-}
-
-/// An account with what proves it.
-#[derive(Debug)]
-pub struct Credentials {
-    pub account: Account,
-    /// `None` where its owner signs in by code only.
-    pub password_hash: Option<String>,
 }
 
 /// What became of a registration.
@@ -100,15 +86,8 @@ pub struct UserCursor {
 }
 
 impl Store {
-    fn users(&self) -> Result<Collection<UserDocument>, Refusal> {
+    pub(super) fn users(&self) -> Result<Collection<UserDocument>, Refusal> {
         self.collection(COLLECTION)
-    }
-
-    /// Also where the address is not proven yet.
-    pub async fn credentials(&self, email: &Email) -> Result<Option<Credentials>, Refusal> {
-        let found = self.users()?.find_one(doc! { "email": &**email }).await;
-        let found = found.map_err(|error| refusal("looking up an address", &error))?;
-        Ok(found.map(|mut user| Credentials { password_hash: user.password_hash.take(), account: user.account() }))
     }
 
     pub async fn account(&self, user: UserId) -> Result<Option<Account>, Refusal> {
@@ -181,13 +160,6 @@ impl Store {
         Err(Refusal::unavailable("This account is being made; please try again."))
     }
 
-    /// Replaces a hash by one of the same password, unless the password was changed meanwhile.
-    pub async fn replace_hash(&self, user: UserId, old: &str, new: &str) -> Result<(), Refusal> {
-        let filter = doc! { "_id": user.to_string(), "passwordHash": old };
-        let updated = self.users()?.update_one(filter, doc! { "$set": { "passwordHash": new } }).await;
-        updated.map(|_| ()).map_err(|error| refusal("replacing a password hash", &error))
-    }
-
     /// The user as changed; `None` where there is no such user.
     pub async fn update(&self, user: UserId, changes: &ProfileChanges) -> Result<Option<Account>, Refusal> {
         let mut set = Document::new();
@@ -234,17 +206,6 @@ impl Store {
         let users = users.map_ok(|user| user.account().user).try_collect().await;
         users.map_err(|error| refusal("searching users", &error))
     }
-
-    /// Which of these there are.
-    pub async fn known(&self, users: &[UserId]) -> Result<Vec<UserId>, Refusal> {
-        let ids: Vec<String> = users.iter().map(UserId::to_string).collect();
-        let collection = self.users()?.clone_with_type::<IdDocument>();
-        let found =
-            collection.find(doc! { "_id": { "$in": ids }, "emailVerified": true }).projection(doc! { "_id": 1 });
-        let found = found.await.map_err(|error| refusal("looking up users", &error))?;
-        let found = found.map_ok(|user| user.id).try_collect().await;
-        found.map_err(|error| refusal("looking up users", &error))
-    }
 }
 
 impl UserCursor {
@@ -255,7 +216,7 @@ impl UserCursor {
     }
 }
 
-fn verified(user: UserId) -> Document {
+pub(super) fn verified(user: UserId) -> Document {
     doc! { "_id": user.to_string(), "emailVerified": true }
 }
 

@@ -9,8 +9,9 @@ use contract::{
     storage::{MAIL_STREAM, MAIL_SUBJECTS, OTP_BUCKET, REVOKED_BUCKET},
     text::{Email, Name, NewPassword, Secret},
     user::{
-        Account, Claims, Client, GetJwks, GetMe, KnownUsers, ListSessions, Login, LoginBody, Refresh, RefreshBody,
-        Register, Registered, RequestOtp, Session, TOKEN_AUDIENCE, TOKEN_ISSUER, Tokens, Verify, VerifyBody,
+        Account, Claims, Client, ForgotPassword, GetJwks, GetMe, KnownUsers, ListSessions, Login, LoginBody, Refresh,
+        RefreshBody, Register, Registered, RequestOtp, ResetPassword, Session, TOKEN_AUDIENCE, TOKEN_ISSUER, Tokens,
+        Verify, VerifyBody,
     },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -141,6 +142,16 @@ impl World {
         self.mail.create_stream(config).await.unwrap();
     }
 
+    /// Makes the queue of letters refuse whatever is written, or take it again.
+    pub async fn seal_letters(&self, sealed: bool) {
+        seal(&self.mail, MAIL_STREAM, sealed).await;
+    }
+
+    /// The same of the bucket of revoked sessions.
+    pub async fn seal_revoked(&self, sealed: bool) {
+        seal(&self.user, &format!("KV_{REVOKED_BUCKET}"), sealed).await;
+    }
+
     pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
         self.caller.call(request).await
     }
@@ -163,6 +174,15 @@ impl World {
     pub async fn login(&self, email: &str, password: &str) -> Result<Tokens, Refusal> {
         let body = LoginBody { email: address(email), password: Secret::new(password), device: None };
         self.call(&Login { body, client: Client::default() }).await
+    }
+
+    pub async fn forgot_password(&self, email: &str) -> Result<Done, Refusal> {
+        self.call(&ForgotPassword { email: address(email) }).await
+    }
+
+    pub async fn reset_password(&self, email: &str, code: &str, password: &str) -> Result<Done, Refusal> {
+        let (email, password) = (address(email), new_password(password));
+        self.call(&ResetPassword { email, code: Secret::new(code), password }).await
     }
 
     pub async fn refresh(&self, refresh_token: &str) -> Result<Tokens, Refusal> {
@@ -225,7 +245,19 @@ impl World {
                 assert!(letter.expires_at.is_some() && minutes > 0);
                 Some(code.expose().to_owned())
             }
-            Content::AlreadyRegistered {} => None,
+            _ => None,
+        });
+        codes.collect()
+    }
+
+    /// Codes to set a new password, oldest first.
+    pub async fn reset_codes(&self, email: &str) -> Vec<String> {
+        let codes = self.letters(email).await.into_iter().filter_map(|letter| match letter.content {
+            Content::PasswordReset { code, minutes } => {
+                assert!(letter.expires_at.is_some() && minutes > 0);
+                Some(code.expose().to_owned())
+            }
+            _ => None,
         });
         codes.collect()
     }
@@ -288,6 +320,12 @@ fn config(nats: &Nats, mongo: &Mongo, auth: &Value) -> Config {
         "auth": auth,
     });
     serde_json::from_value(config).unwrap()
+}
+
+async fn seal(context: &jetstream::Context, stream: &str, sealed: bool) {
+    let mut config = context.get_stream(stream).await.unwrap().cached_info().config.clone();
+    config.max_message_size = if sealed { 1 } else { -1 };
+    context.update_stream(config).await.unwrap();
 }
 
 pub fn address(email: &str) -> Email {

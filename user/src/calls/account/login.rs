@@ -5,7 +5,8 @@ use contract::{
     user::{Login, LoginBody, Tokens},
 };
 
-use crate::{Shared, otp::Pending, store::Credentials};
+use super::sign_in::sign_in;
+use crate::{Shared, otp::Pending, session::Proof, store::Credentials};
 
 /// Answers the same, in the same time, for an unknown address and a wrong password.
 pub(crate) async fn login(state: Shared, request: Login) -> Result<Tokens, Refusal> {
@@ -13,7 +14,7 @@ pub(crate) async fn login(state: Shared, request: Login) -> Result<Tokens, Refus
     let found = state.store.credentials(&email).await?;
     let stored = found.as_ref().and_then(|found| found.password_hash.as_deref());
     let right = state.passwords.verify(password.expose(), stored).await?;
-    let Some(Credentials { account, password_hash: Some(stored) }) = found.filter(|_| right) else {
+    let Some(Credentials { account, password_hash: Some(stored), password_set_at }) = found.filter(|_| right) else {
         return Err(Refusal::unauthenticated("The e-mail address or the password is wrong."));
     };
     if !account.email_verified {
@@ -36,5 +37,5 @@ pub(crate) async fn login(state: Shared, request: Login) -> Result<Tokens, Refus
     {
         let _ = state.store.replace_hash(account.user.id, &stored, &hash).await;
     }
-    state.sessions.start(account, device, request.client).await
+    sign_in(&state, account, device, request.client, Proof::Password { set_at: password_set_at }).await
 }

@@ -6,9 +6,11 @@ use contract::{
     user::{Tokens, Verify, VerifyBody},
 };
 
+use super::sign_in::sign_in;
 use crate::{
     Shared,
     otp::{Pending, Redeemed},
+    session::Proof,
     store::Proven,
 };
 
@@ -25,7 +27,7 @@ pub(crate) async fn verify(state: Shared, request: Verify) -> Result<Tokens, Ref
         Redeemed { pending: None } => Proven::SignIn { name: name_of(&email) },
     };
     let account = state.store.prove(&email, &proven).await?;
-    state.sessions.start(account, device, request.client).await
+    sign_in(&state, account, device, request.client, Proof::Code).await
 }
 
 /// What somebody is called until they say: the part of the address before the @.

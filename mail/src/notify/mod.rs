@@ -1,0 +1,244 @@
+//! Notifications: made from the log, read by what was seen, told to devices, browsers and, later, by letter.
+
+mod announce;
+pub mod calls;
+mod digest;
+mod plan;
+mod quiet;
+mod store;
+mod tell;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use contract::{
+    ChatId, Code, Refusal, Time, UserId,
+    chat::{Audience, GetAudience, ReceiptEntry, ReceiptKind},
+    event::{Event, Seq},
+    headers,
+    mail::{ANNOUNCE_SUBJECT, DIGEST_SUBJECT},
+    notification::{NotificationEvent, NotificationType},
+    storage::{
+        ANNOUNCE_CONSUMER, CHAT_STREAM, DIGEST_CONSUMER, MAIL_STREAM, NOTIFY_CONSUMER, NOTIFY_READ_CONSUMER,
+        chat_of_log, chat_user_of,
+    },
+};
+use service::{Caller, Delivery, Durable, Nats, Outcome, Service, chain, mongo::Mongo};
+
+use crate::{DigestConfig, LinksConfig, push::EnqueueError};
+use plan::Plan;
+use store::{Store, Stored};
+
+/// Events of one batch. There is one batch at a time, over all instances, so that nobody coalesces into what another is
+/// about to write.
+const BATCH: usize = 256;
+/// Longer than a batch takes; what one who died had in hand another gets after this.
+const ACK_WAIT: Duration = Duration::from_secs(15);
+/// What failed is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The stream under the bucket `READS`.
+const READS: &str = "KV_READS";
+
+/// What tells people.
+pub struct Notify {
+    nats: Nats,
+    caller: Caller,
+    store: Store,
+    links: LinksConfig,
+    digest: DigestConfig,
+}
+
+/// Something did not work for now.
+#[derive(Debug, thiserror::Error)]
+enum NotNow {
+    #[error("MongoDB")]
+    Mongo(#[from] mongodb::error::Error),
+    #[error("a call: {0}")]
+    Refused(#[from] Refusal),
+    #[error("the queue")]
+    Queue(#[from] async_nats::jetstream::context::PublishError),
+    #[error(transparent)]
+    Push(#[from] EnqueueError),
+    #[error("cannot be written")]
+    Encode(#[from] serde_json::Error),
+    #[error("somebody read it meanwhile")]
+    Raced,
+}
+
+impl Notify {
+    pub fn start(service: &Service, mongo: Mongo, links: LinksConfig, digest: DigestConfig) -> Arc<Self> {
+        let (nats, caller) = (service.nats().clone(), service.caller());
+        let this = Arc::new(Self { nats, caller, store: Store::new(mongo), links, digest });
+        this.keep_indexes(service);
+        let batches = |name, stream| Durable {
+            name,
+            stream,
+            filter: Vec::new(),
+            ack_wait: ACK_WAIT,
+            max_ack_pending: i64::try_from(BATCH).unwrap_or(i64::MAX),
+        };
+        let log = this.clone();
+        service.consume_batches(batches(NOTIFY_CONSUMER, CHAT_STREAM), BATCH, move |batch| {
+            let this = log.clone();
+            async move { this.take(batch).await }
+        });
+        let reads = this.clone();
+        service.consume_batches(batches(NOTIFY_READ_CONSUMER, READS), BATCH, move |batch| {
+            let this = reads.clone();
+            async move { this.take_reads(batch).await }
+        });
+        let lane = |name, subject: &str, max_ack_pending| Durable {
+            name,
+            stream: MAIL_STREAM,
+            filter: vec![subject.to_owned()],
+            ack_wait: ACK_WAIT,
+            max_ack_pending,
+        };
+        let digests = this.clone();
+        service.consume(lane(DIGEST_CONSUMER, DIGEST_SUBJECT, 1_000), 8, move |delivery| {
+            let this = digests.clone();
+            async move { this.write_digest(delivery).await }
+        });
+        // A step of one announcement follows the other.
+        let announcements = this.clone();
+        service.consume(lane(ANNOUNCE_CONSUMER, ANNOUNCE_SUBJECT, 1), 1, move |delivery| {
+            let this = announcements.clone();
+            async move { this.announce_step(delivery).await }
+        });
+        this
+    }
+
+    fn keep_indexes(&self, service: &Service) {
+        let (store, soft) = (self.store.clone(), service.lifecycle().soft().clone());
+        service.lifecycle().spawn(async move {
+            while !soft.is_cancelled() {
+                tokio::select! { () = soft.cancelled() => return, () = store.there() => {} }
+                match store.ensure_indexes().await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(error = chain(&error), "cannot make indexes; trying again"),
+                }
+                tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(AGAIN) => {} }
+            }
+        });
+    }
+
+    /// Takes a batch of the log, chat by chat.
+    async fn take(&self, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
+        let mut chats: BTreeMap<ChatId, Vec<&Delivery>> = BTreeMap::new();
+        for delivery in &batch {
+            if let Some(chat) = chat_of_log(&delivery.message.subject) {
+                chats.entry(chat).or_default().push(delivery);
+            }
+        }
+        let mut failed = HashSet::new();
+        for (chat, deliveries) in chats {
+            if let Err(error) = self.take_chat(chat, &deliveries).await {
+                tracing::warn!(%chat, error = chain(&error), "cannot notify; trying again");
+                failed.insert(chat);
+            }
+        }
+        let outcome = |delivery: &Delivery| match chat_of_log(&delivery.message.subject) {
+            Some(chat) if failed.contains(&chat) => Outcome::Retry(AGAIN),
+            Some(_) => Outcome::Done,
+            None => Outcome::Discard,
+        };
+        let outcomes: Vec<Outcome> = batch.iter().map(outcome).collect();
+        batch.into_iter().zip(outcomes).collect()
+    }
+
+    async fn take_chat(&self, chat: ChatId, deliveries: &[&Delivery]) -> Result<(), NotNow> {
+        let decoded: Vec<(Event, &Delivery)> = deliveries
+            .iter()
+            .filter_map(|delivery| {
+                let name = delivery.header(headers::EVENT)?;
+                // What cannot be read the archive complains of.
+                Some((Event::decode(name, &delivery.message.payload).ok()??, *delivery))
+            })
+            .collect();
+        let events: Vec<&Event> = decoded.iter().map(|(event, _)| event).collect();
+        let gone: Vec<UserId> =
+            deliveries.iter().flat_map(|delivery| left(delivery.header(headers::LEFT).unwrap_or_default())).collect();
+        let asked = GetAudience { chat_id: chat, senders_of: plan::answered(&events) };
+        let audience: Audience = match self.caller.call(&asked).await {
+            Err(refusal) if refusal.code == Code::NotFound => return Ok(()),
+            audience => audience?,
+        };
+        let latest = self.store.of_chat(chat, plan::first_seq(&events)).await?;
+        let mut plan = Plan::new(chat, &audience, latest);
+        for (event, delivery) in &decoded {
+            plan.take(event, Time::now(), delivery.attempt > 1);
+        }
+        let plan::Outcome { new, changed, told, unmailed, gone } = plan.outcome(gone);
+        self.store.add(&new).await?;
+        if !self.store.change(&changed).await? {
+            return Err(NotNow::Raced);
+        }
+        let gone: Vec<UserId> =
+            gone.into_iter().filter(|user| !audience.members.iter().any(|member| member.user_id == *user)).collect();
+        if !gone.is_empty() {
+            let over = self.store.unread_in(&gone, &[chat]).await?;
+            self.read(over).await?;
+        }
+        metrics::counter!("natter_notifications_total").increment(told.len() as u64);
+        self.tell(&new, &changed, &told).await?;
+        self.schedule_digests(unmailed).await
+    }
+
+    /// Takes a batch of receipts: reading a chat reads its notifications.
+    async fn take_reads(&self, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
+        let mut seen: BTreeMap<(ChatId, UserId), Seq> = BTreeMap::new();
+        for delivery in &batch {
+            let entry = serde_json::from_slice::<ReceiptEntry>(&delivery.message.payload);
+            let read = delivery.header(headers::EVENT) == Some(ReceiptKind::Read.event());
+            if let (Some(key), Ok(entry), true) = (chat_user_of(&delivery.message.subject), entry, read) {
+                seen.insert(key, entry.seen);
+            }
+        }
+        let outcome = match self.read_seen(&seen).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "cannot read notifications; trying again");
+                Outcome::Retry(AGAIN)
+            }
+        };
+        batch.into_iter().map(|delivery| (delivery, outcome)).collect()
+    }
+
+    async fn read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>) -> Result<(), NotNow> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let users: Vec<UserId> = seen.keys().map(|(_, user)| *user).collect::<HashSet<_>>().into_iter().collect();
+        let chats: Vec<ChatId> = seen.keys().map(|(chat, _)| *chat).collect::<HashSet<_>>().into_iter().collect();
+        let unread = self.store.unread_in(&users, &chats).await?;
+        let over = unread.into_iter().filter(|one| {
+            let seen = one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id)));
+            seen.is_some_and(|seen| one.kind == NotificationType::Added || one.seq <= Some(*seen))
+        });
+        self.read(over.collect()).await
+    }
+
+    /// Reads notifications, tells their users' devices, and cancels the letters of those who have read everything.
+    async fn read(&self, over: Vec<Stored>) -> Result<(), NotNow> {
+        let now = Time::now();
+        let ids: Vec<_> = over.iter().map(|one| one.id).collect();
+        self.store.read(&ids, now).await?;
+        let mut users = HashSet::new();
+        for mut one in over {
+            one.read_at = Some(now);
+            users.insert(one.user_id);
+            self.say(&one, NotificationEvent::Updated).await;
+        }
+        for user in users {
+            self.cancel_digest_if_all_read(user).await;
+        }
+        Ok(())
+    }
+}
+
+fn left(header: &str) -> impl Iterator<Item = UserId> {
+    header.split(',').filter_map(|user| user.trim().parse().ok())
+}

@@ -1,0 +1,304 @@
+//! Notifications and settings in MongoDB; BSON stops here.
+
+use std::collections::HashMap;
+
+use bson::{DateTime, Document, doc};
+use contract::{
+    ChatId, NotificationId, Refusal, Time, UserId,
+    event::Seq,
+    notification::{Notification, NotificationType, Settings},
+};
+use futures::TryStreamExt;
+use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
+use serde::{Deserialize, Serialize};
+use service::mongo::{self, Mongo};
+use std::time::Duration;
+
+const NOTIFICATIONS: &str = "notifications";
+const SETTINGS: &str = "notification_settings";
+/// Notifications that nothing happened to for this long go.
+const KEPT: Duration = Duration::from_hours(90 * 24);
+/// Messages of one notification that are known one by one.
+pub const COUNTED: usize = 1_000;
+/// Writes of one command; its limit is 100,000 and 48 MB.
+const CHUNK: usize = 1_000;
+/// Unread notifications that one digest can be about.
+const DIGEST: i64 = 500;
+
+/// A notification as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stored {
+    #[serde(rename = "_id")]
+    pub id: NotificationId,
+    pub user_id: UserId,
+    #[serde(rename = "type")]
+    pub kind: NotificationType,
+    pub chat_id: Option<ChatId>,
+    /// What the chat is called, for letters; `None` in a direct chat.
+    pub chat_name: Option<String>,
+    pub seq: Option<Seq>,
+    pub from: Option<UserId>,
+    pub preview: String,
+    pub count: u64,
+    pub created_at: Time,
+    /// The messages that were counted, ascending, the latest [`COUNTED`] of them: events may come again, and late.
+    #[serde(default)]
+    pub seqs: Vec<Seq>,
+    /// When something was last added: what lists are ordered by. Milliseconds.
+    pub at: i64,
+    pub read_at: Option<Time>,
+    /// A digest has told of it.
+    #[serde(default)]
+    pub mailed: bool,
+}
+
+impl Stored {
+    #[must_use]
+    pub fn shown(&self) -> Notification {
+        Notification {
+            id: self.id,
+            kind: self.kind,
+            chat_id: self.chat_id,
+            seq: self.seq,
+            from: self.from,
+            preview: self.preview.clone(),
+            count: self.count,
+            created_at: self.created_at,
+            read_at: self.read_at,
+        }
+    }
+}
+
+/// Where a page of a list goes on: `at` and id of the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub at: i64,
+    pub id: NotificationId,
+}
+
+/// The collections of notifications; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    mongo: Mongo,
+}
+
+impl Store {
+    pub fn new(mongo: Mongo) -> Self {
+        Self { mongo }
+    }
+
+    /// Makes the indexes be there.
+    pub async fn ensure_indexes(&self) -> Result<()> {
+        let notifications = self.mongo.database_anyway().collection::<Document>(NOTIFICATIONS);
+        let index = |keys: Document| IndexModel::builder().keys(keys).build();
+        notifications.create_index(index(doc! { "userId": 1, "at": -1, "_id": -1 })).await?;
+        notifications.create_index(index(doc! { "userId": 1, "readAt": 1, "at": -1 })).await?;
+        notifications.create_index(index(doc! { "chatId": 1, "readAt": 1, "seq": 1 })).await?;
+        let old = IndexOptions::builder().expire_after(KEPT).build();
+        let by_age = IndexModel::builder().keys(doc! { "touched": 1 }).options(old).build();
+        notifications.create_index(by_age).await?;
+        Ok(())
+    }
+
+    /// The database for work that waits and tries again.
+    pub fn anyway(&self) -> &Database {
+        self.mongo.database_anyway()
+    }
+
+    /// Waits until MongoDB is there.
+    pub async fn there(&self) {
+        self.mongo.there().await;
+    }
+
+    fn database(&self) -> std::result::Result<&Database, Refusal> {
+        self.mongo.database()
+    }
+
+    /// A chat's notifications that are unread, or about messages from `seq` on, by user: the latest of each.
+    pub async fn of_chat(&self, chat: ChatId, seq: Seq) -> Result<HashMap<UserId, Stored>> {
+        let chat = chat.to_string();
+        let (unread, later) =
+            (doc! { "chatId": &chat, "readAt": null }, doc! { "chatId": &chat, "seq": { "$gte": int(seq) } });
+        let mut latest: HashMap<UserId, Stored> = HashMap::new();
+        for filter in [unread, later] {
+            let mut found = self.notifications().find(filter).await?;
+            while let Some(one) = found.try_next().await? {
+                if one.kind == NotificationType::Added {
+                    continue;
+                }
+                let known = latest.get(&one.user_id).map_or(0, |known| known.seq.unwrap_or(0));
+                if one.seq.unwrap_or(0) >= known {
+                    latest.insert(one.user_id, one);
+                }
+            }
+        }
+        Ok(latest)
+    }
+
+    /// Adds notifications; one that is there already stays as it is.
+    pub async fn add(&self, new: &[Stored]) -> Result<()> {
+        let mut updates = Vec::with_capacity(new.len());
+        for one in new {
+            let mut document = document(one)?;
+            let id = document.remove("_id");
+            updates.push(doc! { "q": { "_id": id }, "u": { "$setOnInsert": document }, "upsert": true });
+        }
+        self.update(updates).await.map(|_| ())
+    }
+
+    /// Changes unread notifications; answers whether all of them still were.
+    pub async fn change(&self, changed: &[Stored]) -> Result<bool> {
+        let mut updates = Vec::with_capacity(changed.len());
+        for one in changed {
+            let mut document = document(one)?;
+            let id = document.remove("_id");
+            updates.push(doc! { "q": { "_id": id, "readAt": null }, "u": { "$set": document } });
+        }
+        let expected = updates.len();
+        Ok(self.update(updates).await? == expected)
+    }
+
+    /// Runs update statements; answers how many documents they found.
+    async fn update(&self, updates: Vec<Document>) -> Result<usize> {
+        let mut found = 0;
+        for chunk in updates.chunks(CHUNK) {
+            let command = doc! { "update": NOTIFICATIONS, "updates": chunk.to_vec(), "ordered": false };
+            let answer = self.anyway().run_command(command).await?;
+            if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+                return Err(mongodb::error::Error::custom(format!("a write was refused: {error}")));
+            }
+            let n = answer.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from)));
+            found += usize::try_from(n.unwrap_or(0)).unwrap_or(0);
+        }
+        Ok(found)
+    }
+
+    /// Unread notifications of these users in these chats.
+    pub async fn unread_in(&self, users: &[UserId], chats: &[ChatId]) -> Result<Vec<Stored>> {
+        let filter = doc! { "userId": { "$in": texts(users) }, "readAt": null, "chatId": { "$in": texts(chats) } };
+        self.notifications().find(filter).await?.try_collect().await
+    }
+
+    /// A page of a user's notifications, the latest first.
+    pub async fn page(
+        &self,
+        user: UserId,
+        unread: bool,
+        before: Option<Position>,
+        limit: u32,
+    ) -> std::result::Result<Vec<Stored>, Refusal> {
+        let mut filter = doc! { "userId": user.to_string() };
+        if unread {
+            filter.insert("readAt", bson::Bson::Null);
+        }
+        if let Some(Position { at, id }) = before {
+            filter
+                .insert("$or", vec![doc! { "at": { "$lt": at } }, doc! { "at": at, "_id": { "$lt": id.to_string() } }]);
+        }
+        let notifications = self.database()?.collection::<Stored>(NOTIFICATIONS);
+        let found = notifications.find(filter).sort(doc! { "at": -1, "_id": -1 }).limit(limit.into());
+        async { found.await?.try_collect().await }.await.map_err(|error| refusal(&error))
+    }
+
+    pub async fn count_unread(&self, user: UserId) -> std::result::Result<u64, Refusal> {
+        let notifications = self.database()?.collection::<Stored>(NOTIFICATIONS);
+        let unread = doc! { "userId": user.to_string(), "readAt": null };
+        notifications.count_documents(unread).await.map_err(|error| refusal(&error))
+    }
+
+    /// What a digest is to tell of, the latest first.
+    pub async fn to_mail(&self, user: UserId) -> Result<Vec<Stored>> {
+        let unread = doc! { "userId": user.to_string(), "readAt": null, "mailed": false };
+        self.notifications().find(unread).sort(doc! { "at": -1 }).limit(DIGEST).await?.try_collect().await
+    }
+
+    pub async fn set_mailed(&self, user: UserId, up_to: i64) -> Result<()> {
+        let told = doc! { "userId": user.to_string(), "readAt": null, "at": { "$lte": up_to } };
+        self.notifications().update_many(told, doc! { "$set": { "mailed": true } }).await.map(|_| ())
+    }
+
+    /// One of a user's own notifications, read or unread from now on; `None` where there is no such one.
+    pub async fn set_read(
+        &self,
+        user: UserId,
+        id: NotificationId,
+        read_at: Option<Time>,
+    ) -> std::result::Result<Option<Stored>, Refusal> {
+        let notifications = self.database()?.collection::<Stored>(NOTIFICATIONS);
+        let own = doc! { "_id": id.to_string(), "userId": user.to_string() };
+        // Read again keeps when it was read first.
+        let stale = match read_at {
+            Some(_) => doc! { "_id": id.to_string(), "userId": user.to_string(), "readAt": null },
+            None => own.clone(),
+        };
+        let set = doc! { "$set": { "readAt": text(read_at) } };
+        let outcome = async {
+            notifications.update_one(stale, set).await?;
+            notifications.find_one(own).await
+        };
+        outcome.await.map_err(|error| refusal(&error))
+    }
+
+    /// Reads these notifications, as far as they are unread.
+    pub async fn read(&self, ids: &[NotificationId], at: Time) -> Result<()> {
+        let unread = doc! { "_id": { "$in": texts(ids) }, "readAt": null };
+        self.notifications().update_many(unread, doc! { "$set": { "readAt": text(Some(at)) } }).await.map(|_| ())
+    }
+
+    pub async fn unread_of(&self, user: UserId) -> std::result::Result<Vec<Stored>, Refusal> {
+        let notifications = self.database()?.collection::<Stored>(NOTIFICATIONS);
+        let unread = doc! { "userId": user.to_string(), "readAt": null };
+        async { notifications.find(unread).await?.try_collect().await }.await.map_err(|error| refusal(&error))
+    }
+
+    /// The settings of these users; who is absent has never changed anything.
+    pub async fn settings(&self, users: &[UserId]) -> Result<HashMap<UserId, Settings>> {
+        let collection = self.anyway().collection::<Document>(SETTINGS);
+        let mut found = collection.find(doc! { "_id": { "$in": texts(users) } }).await?;
+        let mut settings = HashMap::new();
+        while let Some(one) = found.try_next().await? {
+            let user = one.get_str("_id").ok().and_then(|id| id.parse().ok());
+            if let (Some(user), Ok(one)) = (user, bson::deserialize_from_document::<Settings>(one)) {
+                settings.insert(user, one);
+            }
+        }
+        Ok(settings)
+    }
+
+    pub async fn set_settings(&self, user: UserId, settings: &Settings) -> std::result::Result<(), Refusal> {
+        let document = bson::serialize_to_document(settings).map_err(|error| service::fault("settings", &error))?;
+        let collection = self.database()?.collection::<Document>(SETTINGS);
+        let replaced = collection.replace_one(doc! { "_id": user.to_string() }, document).upsert(true).await;
+        replaced.map(|_| ()).map_err(|error| refusal(&error))
+    }
+
+    fn notifications(&self) -> mongodb::Collection<Stored> {
+        self.anyway().collection(NOTIFICATIONS)
+    }
+}
+
+/// With the date that its age is counted from.
+fn document(one: &Stored) -> Result<Document> {
+    let mut document = bson::serialize_to_document(one).map_err(mongodb::error::Error::custom)?;
+    document.insert("touched", DateTime::from_millis(one.at));
+    Ok(document)
+}
+
+fn texts<T: ToString>(ids: &[T]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// As serde writes it into the document.
+fn text(time: Option<Time>) -> bson::Bson {
+    time.and_then(|time| bson::serialize_to_bson(&time).ok()).unwrap_or(bson::Bson::Null)
+}
+
+/// Numbers in BSON are signed; JetStream does not reach beyond.
+fn int(seq: Seq) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn refusal(error: &mongodb::error::Error) -> Refusal {
+    mongo::refusal("notifications", error)
+}
