@@ -3,6 +3,7 @@
 mod engine;
 mod idle;
 mod ledger;
+mod notify;
 mod packet;
 mod people;
 mod report;
@@ -34,6 +35,8 @@ enum Command {
     Send(run::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
+    /// A group whose members are not looking: how fast they are told.
+    Notify(notify::Options),
 }
 
 #[tokio::main]
@@ -56,6 +59,10 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
             let report = idle::idle(options).await?;
             print(&report, json)?;
             report.is_sound()
+        }
+        Command::Notify(options) => {
+            print(&notify::notify(options).await?, json)?;
+            true
         }
     };
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })

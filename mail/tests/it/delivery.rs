@@ -1,5 +1,7 @@
 //! Letters arrive: once, as they should look, in time.
 
+use std::time::Instant;
+
 use testkit::smtp::{Options, Sink, Stage, Tls};
 
 use crate::running::{Running, notice, otp};
@@ -99,18 +101,24 @@ async fn a_letter_asked_for_twice_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_thousand_queued_notices_do_not_delay_a_code() {
+async fn ten_thousand_queued_notices_do_not_delay_a_code() {
     let sink = Sink::start().await;
     let mut mail = Running::over(&sink, &[]).await;
     mail.stop().await;
-    for number in 0..1_000 {
-        mail.ask(&notice(&format!("user{number}@example.org")), &format!("notice-{number}")).await;
+    for some in 0..50 {
+        let asks = (0..200).map(|n| {
+            let mail = &mail;
+            async move { mail.ask(&notice(&format!("u{some}-{n}@example.org")), &format!("notice-{some}-{n}")).await }
+        });
+        futures::future::join_all(asks).await;
     }
     mail.ask(&otp("anna@example.org", "012345"), "otp-1").await;
     mail.start_again().await;
 
-    let letters = sink.wait_for(1_001).await;
+    let started = Instant::now();
+    let letters = sink.wait_for(5_001).await;
+    println!("{:.0} letters per second", 5_000.0 / started.elapsed().as_secs_f64());
     let place = letters.iter().position(|letter| letter.to == ["anna@example.org"]).unwrap();
     assert!(place < 100, "the code came after {place} notices");
-    assert!(sink.connections() < 100, "{} connections for 1,001 letters", sink.connections());
+    assert!(sink.connections() < 100, "{} connections for {} letters", sink.connections(), letters.len());
 }

@@ -1,0 +1,116 @@
+//! One group whose members are not looking: how fast a message becomes a notification of each of them.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, value_parser};
+use reqwest::Client;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    people::{self, Person},
+    run::gateway,
+};
+
+/// All members have all notifications within this, or something is lost.
+const DEADLINE: Duration = Duration::from_mins(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Members who are looked at.
+const SAMPLE: usize = 20;
+
+#[derive(Args, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    /// Gateways, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8080", value_parser = gateway)]
+    gateways: Vec<String>,
+    /// Folder that the mail service writes letters into (NATTER_MAIL__FILES)
+    #[arg(long, default_value = ".dev/mail")]
+    #[serde(skip)]
+    mail: PathBuf,
+    /// Members of the group, all but one of whom are to be told
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(2..=1_000))]
+    people: u16,
+    /// Messages, sent one after the other
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..))]
+    messages: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    options: Options,
+    /// Seconds until the first message was a notification of all who are looked at.
+    first: f64,
+    /// Seconds from the first send until all were told of the last message.
+    all: f64,
+    notifications_per_second: f64,
+}
+
+/// Sends into a group and waits until everybody is told.
+pub async fn notify(options: &Options) -> Result<Report> {
+    let people = people::sign_up(&options.gateways, &options.mail, options.people.into()).await?;
+    let (http, url) = (Client::new(), &options.gateways[0]);
+    let members: Vec<&str> = people[1..].iter().map(|person| person.id.as_str()).collect();
+    let group = json!({ "type": "group", "name": "Bench", "memberIds": members });
+    let chat = post(&http, &format!("{url}/api/chats"), &people[0], &group).await?;
+    let chat = chat["id"].as_str().context("no chat")?;
+    let step = (people.len() / SAMPLE).max(1);
+    let sample: Vec<&Person> = people[1..].iter().rev().step_by(step).collect();
+    // Everybody knows of the group before the clock starts.
+    wait(&http, url, &sample, chat, "added", 1).await?;
+
+    let started = Instant::now();
+    let mut first = 0.0;
+    for number in 1..=options.messages {
+        let message = json!({ "chatId": chat, "clientId": number.to_string(), "text": format!("message {number}") });
+        post(&http, &format!("{url}/api/messages"), &people[0], &message).await?;
+        if number == 1 {
+            wait(&http, url, &sample, chat, "message", 1).await?;
+            first = started.elapsed().as_secs_f64();
+        }
+    }
+    wait(&http, url, &sample, chat, "message", options.messages.into()).await?;
+    let all = started.elapsed().as_secs_f64();
+    let told = f64::from(options.messages) * f64::from(options.people - 1);
+    Ok(Report { options: options.clone(), first, all, notifications_per_second: told / all })
+}
+
+/// Waits until each of these has a notification of this type about so many messages.
+async fn wait(http: &Client, url: &str, people: &[&Person], chat: &str, kind: &str, count: u64) -> Result<()> {
+    let started = Instant::now();
+    for person in people {
+        loop {
+            let request = http.get(format!("{url}/api/notifications?unread=true")).bearer_auth(&person.token);
+            let page: Value = serde_json::from_slice(&request.send().await?.error_for_status()?.bytes().await?)?;
+            let mut all = page["notifications"].as_array().into_iter().flatten();
+            if all.any(|one| one["chatId"] == chat && one["type"] == kind && one["count"] == count) {
+                break;
+            }
+            ensure!(started.elapsed() < DEADLINE, "somebody is not told of {count} {kind}: {page}");
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+    Ok(())
+}
+
+async fn post(http: &Client, url: &str, person: &Person, body: &Value) -> Result<Value> {
+    let answer = http.post(url).bearer_auth(&person.token).json(body).send().await?;
+    Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { people, messages, .. } = &self.options;
+        writeln!(f, "{messages} messages to a group of {people}, nobody connected")?;
+        writeln!(f, "the first was known to all after:  {:.2} s", self.first)?;
+        writeln!(f, "the last was known to all after:   {:.2} s", self.all)?;
+        write!(f, "notifications/s:                   {:.0}", self.notifications_per_second)
+    }
+}
