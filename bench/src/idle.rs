@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::{engine, people, run::gateway};
+use crate::{
+    engine, people,
+    target::{Target, address},
+};
 
 /// Connections made at a time.
 const AT_A_TIME: usize = 16;
@@ -25,15 +27,11 @@ const PRESENCE: &str = "KV_PRESENCE";
 #[derive(Args, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options {
-    /// Gateways, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8080", value_parser = gateway)]
-    gateways: Vec<String>,
-    /// Folder that the mail service writes letters into (NATTER_MAIL__FILES)
-    #[arg(long, default_value = ".dev/mail")]
-    #[serde(skip)]
-    mail: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    target: Target,
     /// The NATS server's monitoring port
-    #[arg(long, default_value = "http://127.0.0.1:8222", value_parser = gateway)]
+    #[arg(long, default_value = "http://127.0.0.1:8222", value_parser = address)]
     #[serde(skip)]
     nats: String,
     /// People who sign up and connect, in turn at each of the gateways
@@ -70,11 +68,11 @@ struct Counts {
 
 /// Connects people and looks at NATS while they do nothing.
 pub async fn idle(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.gateways, &options.mail, options.people.into()).await?;
+    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
     let before = Counts::read(&options.nats).await?;
     let started = Instant::now();
     let connect = |person: people::Person| {
-        let url = options.gateways[person.gateway].clone();
+        let url = options.target.gateways[person.gateway].clone();
         async move { engine::connect(&url, &person.token, |_, _| Ok(())).await }
     };
     let connections = stream::iter(people).map(connect).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
@@ -132,8 +130,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { gateways, people, seconds, .. } = &self.options;
-        writeln!(f, "{people} people at {} gateways, idle for {seconds} s", gateways.len())?;
+        let Options { target, people, seconds, .. } = &self.options;
+        writeln!(f, "{people} people at {} gateways, idle for {seconds} s", target.gateways.len())?;
         writeln!(f, "connected in {:.1} s", self.connecting)?;
         writeln!(f, "presence writes while connecting: {}", self.presence_writes_connecting)?;
         writeln!(f, "presence writes/s while idle:     {:.2}", self.presence_writes_per_second)?;

@@ -8,6 +8,7 @@ mod packet;
 mod people;
 mod report;
 mod run;
+mod target;
 
 use std::{fmt::Display, process::ExitCode};
 

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -15,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::{
     people::{self, Person},
-    run::gateway,
+    target::Target,
 };
 
 /// All members have all notifications within this, or something is lost.
@@ -27,13 +26,9 @@ const SAMPLE: usize = 20;
 #[derive(Args, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options {
-    /// Gateways, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8080", value_parser = gateway)]
-    gateways: Vec<String>,
-    /// Folder that the mail service writes letters into (NATTER_MAIL__FILES)
-    #[arg(long, default_value = ".dev/mail")]
-    #[serde(skip)]
-    mail: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    target: Target,
     /// Members of the group, all but one of whom are to be told
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(2..=1_000))]
     people: u16,
@@ -55,8 +50,8 @@ pub struct Report {
 
 /// Sends into a group and waits until everybody is told.
 pub async fn notify(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.gateways, &options.mail, options.people.into()).await?;
-    let (http, url) = (Client::new(), &options.gateways[0]);
+    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
+    let (http, url) = (Client::new(), &options.target.gateways[0]);
     let members: Vec<&str> = people[1..].iter().map(|person| person.id.as_str()).collect();
     let group = json!({ "type": "group", "name": "Bench", "memberIds": members });
     let chat = post(&http, &format!("{url}/api/chats"), &people[0], &group).await?;

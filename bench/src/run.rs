@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     num::NonZeroU64,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -26,6 +25,7 @@ use crate::{
     packet::{self, Packet},
     people::{self, Person},
     report::{Report, Window},
+    target::Target,
 };
 
 /// An answer that has not come by then does not hold up its place any longer.
@@ -39,13 +39,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Args, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Options {
-    /// Gateways, separated by commas; with one only, nothing crosses between gateways
-    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:8080", value_parser = gateway)]
-    gateways: Vec<String>,
-    /// Folder that the mail service writes letters into (NATTER_MAIL__FILES)
-    #[arg(long, default_value = ".dev/mail")]
-    #[serde(skip)]
-    mail: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    target: Target,
     /// People who sign up, in turn at each of the gateways
     #[arg(long, default_value_t = 32, value_parser = value_parser!(u16).range(2..))]
     people: u16,
@@ -70,20 +66,10 @@ pub struct Options {
     text: u16,
 }
 
-/// An address as it is given on the command line.
-pub fn gateway(url: &str) -> Result<String, String> {
-    let url = url.trim_end_matches('/');
-    if url.starts_with("http://") {
-        Ok(url.to_owned())
-    } else {
-        Err("must be http://host:port, without TLS".to_owned())
-    }
-}
-
 /// Loads the system with messages and says what became of them. The error is that there was nothing to measure.
 pub async fn send(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.gateways, &options.mail, options.people.into()).await?;
-    let chats = people::open_chats(&options.gateways, &people, options.chats.into()).await?;
+    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
+    let chats = people::open_chats(&options.target.gateways, &people, options.chats.into()).await?;
     let chats = Arc::new(Chats::new(chats, options.text.into()));
     // After the chats: a socket is in all of them from its first moment.
     let (senders, connections) = connect(options, &people, &chats).await?;
@@ -120,7 +106,8 @@ async fn connect(
     for (index, person) in people.iter().enumerate() {
         let chats = Arc::clone(chats);
         let incoming = move |packet: Packet<'_>, now| chats.receive(index, &packet, now);
-        let (sender, connection) = engine::connect(&options.gateways[person.gateway], &person.token, incoming).await?;
+        let (sender, connection) =
+            engine::connect(&options.target.gateways[person.gateway], &person.token, incoming).await?;
         senders.push(sender);
         connections.push(connection);
     }

@@ -27,10 +27,10 @@ mod typing;
 mod unread;
 mod view;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use contract::{UserId, event::Event};
-use service::{Caller, Service, StartError, StopError, chain, mongo::Mongo};
+use service::{Caller, Service, StartError, StopError, chain};
 
 use crate::{archive::Floor, chats::Chats, history::Reader, state::ChatState};
 pub use crate::{config::Config, rebuild::rebuild};
@@ -73,7 +73,7 @@ impl Chat {
         let floor = Floor::default();
         let nats = service.nats().clone();
         service.lifecycle().keep("floor", floor.clone().follow(nats.clone(), service.lifecycle().clone()));
-        keep_indexes(&service, mongo.clone());
+        mongo.ensure(service.lifecycle(), async |database| store::ensure_indexes(&database).await);
         archive::run(&service, mongo.clone());
 
         let chats = Chats::new(nats.clone(), floor.clone(), log_events, config.chat.chats_at_hand);
@@ -122,19 +122,4 @@ impl Chat {
     pub async fn run_until_stopped(self) -> Result<(), StopError> {
         self.service.run_until_stopped().await
     }
-}
-
-/// Indexes are made when MongoDB is there for the first time; the service does not wait for it.
-fn keep_indexes(service: &Service, mongo: Mongo) {
-    let soft = service.lifecycle().soft().clone();
-    service.lifecycle().spawn(async move {
-        while !soft.is_cancelled() {
-            tokio::select! { () = soft.cancelled() => return, () = mongo.there() => {} }
-            match store::ensure_indexes(mongo.database_anyway()).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(error = chain(&error), "cannot make indexes; trying again"),
-            }
-            tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(Duration::from_secs(1)) => {} }
-        }
-    });
 }

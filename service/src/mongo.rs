@@ -7,7 +7,7 @@ use bson::doc;
 use contract::Refusal;
 use mongodb::{Client, Database, options::ClientOptions};
 
-use crate::{Lifecycle, Readiness, absent, config::MongoConfig, fault};
+use crate::{Lifecycle, Readiness, absent, chain, config::MongoConfig, fault};
 
 /// The driver's search for a server ends after this.
 const SELECTION: Duration = Duration::from_secs(2);
@@ -59,6 +59,25 @@ impl Mongo {
     #[must_use]
     pub fn database_anyway(&self) -> &Database {
         &self.database
+    }
+
+    /// Makes indexes, or whatever else `ensure` does, once MongoDB is there for the first time; nobody waits for it.
+    pub fn ensure<E, F>(&self, lifecycle: &Lifecycle, ensure: E)
+    where
+        E: Fn(Database) -> F + Send + 'static,
+        F: Future<Output = Result<(), mongodb::error::Error>> + Send,
+    {
+        let (this, soft) = (self.clone(), lifecycle.soft().clone());
+        lifecycle.spawn(async move {
+            while !soft.is_cancelled() {
+                tokio::select! { () = soft.cancelled() => return, () = this.there() => {} }
+                match ensure(this.database.clone()).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(error = chain(&error), "cannot make indexes; trying again"),
+                }
+                tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(PING) => {} }
+            }
+        });
     }
 
     /// Waits until it is there.

@@ -71,8 +71,8 @@ enum NotNow {
 impl Notify {
     pub fn start(service: &Service, mongo: Mongo, links: LinksConfig, digest: DigestConfig) -> Arc<Self> {
         let (nats, caller) = (service.nats().clone(), service.caller());
+        mongo.ensure(service.lifecycle(), async |database| store::ensure_indexes(&database).await);
         let this = Arc::new(Self { nats, caller, store: Store::new(mongo), links, digest });
-        this.keep_indexes(service);
         let batches = |name, stream| Durable {
             name,
             stream,
@@ -109,20 +109,6 @@ impl Notify {
             async move { this.announce_step(delivery).await }
         });
         this
-    }
-
-    fn keep_indexes(&self, service: &Service) {
-        let (store, soft) = (self.store.clone(), service.lifecycle().soft().clone());
-        service.lifecycle().spawn(async move {
-            while !soft.is_cancelled() {
-                tokio::select! { () = soft.cancelled() => return, () = store.there() => {} }
-                match store.ensure_indexes().await {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(error = chain(&error), "cannot make indexes; trying again"),
-                }
-                tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(AGAIN) => {} }
-            }
-        });
     }
 
     /// Takes a batch of the log, chat by chat.

@@ -77,6 +77,19 @@ pub struct Position {
     pub id: NotificationId,
 }
 
+/// Makes the indexes be there.
+pub async fn ensure_indexes(database: &Database) -> Result<()> {
+    let notifications = database.collection::<Document>(NOTIFICATIONS);
+    let index = |keys: Document| IndexModel::builder().keys(keys).build();
+    notifications.create_index(index(doc! { "userId": 1, "at": -1, "_id": -1 })).await?;
+    notifications.create_index(index(doc! { "userId": 1, "readAt": 1, "at": -1 })).await?;
+    notifications.create_index(index(doc! { "chatId": 1, "readAt": 1, "seq": 1 })).await?;
+    let old = IndexOptions::builder().expire_after(KEPT).build();
+    let by_age = IndexModel::builder().keys(doc! { "touched": 1 }).options(old).build();
+    notifications.create_index(by_age).await?;
+    Ok(())
+}
+
 /// The collections of notifications; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -88,27 +101,9 @@ impl Store {
         Self { mongo }
     }
 
-    /// Makes the indexes be there.
-    pub async fn ensure_indexes(&self) -> Result<()> {
-        let notifications = self.mongo.database_anyway().collection::<Document>(NOTIFICATIONS);
-        let index = |keys: Document| IndexModel::builder().keys(keys).build();
-        notifications.create_index(index(doc! { "userId": 1, "at": -1, "_id": -1 })).await?;
-        notifications.create_index(index(doc! { "userId": 1, "readAt": 1, "at": -1 })).await?;
-        notifications.create_index(index(doc! { "chatId": 1, "readAt": 1, "seq": 1 })).await?;
-        let old = IndexOptions::builder().expire_after(KEPT).build();
-        let by_age = IndexModel::builder().keys(doc! { "touched": 1 }).options(old).build();
-        notifications.create_index(by_age).await?;
-        Ok(())
-    }
-
     /// The database for work that waits and tries again.
     pub fn anyway(&self) -> &Database {
         self.mongo.database_anyway()
-    }
-
-    /// Waits until MongoDB is there.
-    pub async fn there(&self) {
-        self.mongo.there().await;
     }
 
     fn database(&self) -> std::result::Result<&Database, Refusal> {

@@ -10,13 +10,11 @@ use contract::{
 use futures::TryStreamExt;
 use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
-use service::{Service, chain, mongo::Mongo};
+use service::{Service, mongo::Mongo};
 
 use super::subscription;
 
 const COLLECTION: &str = "push_subscriptions";
-/// An index that could not be made is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 /// `lastUsedAt` is for people who look, who need not know it better than this.
 const USED: Duration = Duration::from_hours(24);
 
@@ -49,27 +47,11 @@ pub(crate) struct Stored {
 impl Store {
     /// Makes the index be there in the background. It is for speed only, so nothing waits for it.
     pub(crate) fn open(service: &Service, mongo: Mongo) -> Self {
-        let store = Self { mongo };
-        let (indexing, soft) = (store.clone(), service.lifecycle().soft().clone());
-        service.lifecycle().spawn(async move {
-            tokio::select! { () = soft.cancelled() => {}, () = indexing.index() => {} }
+        mongo.ensure(service.lifecycle(), async |database| {
+            let index = IndexModel::builder().keys(doc! { "userId": 1, "createdAt": 1 }).build();
+            database.collection::<Document>(COLLECTION).create_index(index).await.map(|_| ())
         });
-        store
-    }
-
-    async fn index(&self) {
-        let collection = self.mongo.database_anyway().collection::<Document>(COLLECTION);
-        let index = IndexModel::builder().keys(doc! { "userId": 1, "createdAt": 1 }).build();
-        loop {
-            self.mongo.there().await;
-            match collection.create_index(index.clone()).await {
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "cannot have the index of push subscriptions; trying again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        }
+        Self { mongo }
     }
 
     /// Somebody's from now on, whoever had it before: two people sign in on one browser, one after the other. The oldest
