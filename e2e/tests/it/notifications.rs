@@ -268,3 +268,37 @@ async fn an_admin_announces_to_everybody_also_when_mail_dies() {
     eventually("a letter to who wants letters", SOON, async || (letters("anna@example.org") == 1).then_some(())).await;
     assert_eq!(letters("ben@example.org"), 0);
 }
+
+#[tokio::test]
+async fn an_announcement_survives_a_death_half_way() {
+    let mut system = system(Vec::new()).await;
+    let driver = Driver::start().await;
+    let anna = person(&system, &driver, "anna", 0).await;
+    let database = system.mongo.connect().await;
+    let users = database.collection::<Document>("users");
+    users.update_one(doc! { "_id": anna.id() }, doc! { "$set": { "role": "admin" } }).await.unwrap();
+    // More people than one step takes.
+    let one = users.find_one(doc! { "_id": anna.id() }).await.unwrap().unwrap();
+    let crowd = (0..5_000).map(|n| {
+        let mut other = one.clone();
+        other.insert("_id", contract::UserId::new().to_string());
+        other.insert("email", format!("crowd{n}@example.org"));
+        other
+    });
+    users.insert_many(crowd).await.unwrap();
+    let refresh = json!({ "refreshToken": anna.session.refresh_token });
+    let tokens = system.rest().post("/api/auth/refresh", refresh).await.expect(200);
+    let admin = system.rest().with_token(tokens["accessToken"].as_str().unwrap());
+    admin.post("/api/admin/announce", json!({ "title": "News", "text": "All is well" })).await.expect(202);
+
+    let notifications = database.collection::<Document>("notifications");
+    let told = async || notifications.count_documents(doc! { "type": "system" }).await.unwrap();
+    eventually("some are told", SOON, async || (told().await > 0).then_some(())).await;
+    system.instance("mail", 0).kill().await;
+    assert!(told().await < 5_001, "it died too late to show anything");
+    system.start_again("mail", 0).await;
+    eventually("all are told", AFTER_A_DEATH, async || (told().await >= 5_001).then_some(())).await;
+    // A message after it: nobody is told twice.
+    assert_unread(&anna, json!([["system", 1, "All is well"]])).await;
+    assert_eq!(told().await, 5_001);
+}
