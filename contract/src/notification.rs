@@ -211,9 +211,13 @@ pub struct Announcement {
     /// To these people, at most [`MAX_ANNOUNCED`]; to everybody where it is absent.
     #[serde(default)]
     pub user_ids: Option<Vec<UserId>>,
-    /// Also as a letter, to those who want letters.
-    #[serde(default)]
+    /// Also as a letter, to those who want letters; so it is unless told.
+    #[serde(default = "yes")]
     pub mail: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

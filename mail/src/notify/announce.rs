@@ -121,7 +121,7 @@ fn notification(step: &Step, user: UserId) -> Stored {
         chat_name: Some((*step.announcement.title).to_owned()),
         seq: None,
         from: None,
-        preview: super::plan::preview(&step.announcement.text),
+        preview: super::plan::preview(&format!("{}: {}", &*step.announcement.title, &*step.announcement.text)),
         count: 1,
         created_at: step.at,
         seqs: Vec::new(),

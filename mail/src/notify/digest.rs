@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 use contract::{
     Time, UserId,
     mail::{Content, DIGEST_SUBJECT, Digest, DigestItem, Letter, NOTICE_SUBJECT},
-    notification::{EmailSetting, NotificationType},
+    notification::EmailSetting,
     storage::MAIL_STREAM,
     user::GetContacts,
 };
@@ -109,6 +109,10 @@ impl Notify {
             // They are at one of their devices: perhaps they will have read it by then.
             return self.schedule_digest(user, self.digest.after).await;
         }
+        // One letter for each time they are away, however much comes meanwhile.
+        if self.store.mailed_since(user, self.last_seen(user).await?).await? {
+            return Ok(());
+        }
         let mut asked: HashSet<UserId> = unread.iter().filter_map(|one| one.from).collect();
         asked.insert(user);
         let contacts = self.caller.call(&GetContacts { user_ids: asked.into_iter().collect() }).await?.contacts;
@@ -133,11 +137,7 @@ impl Notify {
     fn content(&self, user: UserId, unread: &[Stored], names: &HashMap<UserId, String>) -> Digest {
         let item = |one: &Stored| DigestItem {
             chat: one.chat_name.clone(),
-            from: match (one.kind, one.from.and_then(|from| names.get(&from))) {
-                (NotificationType::System, _) => "Natter".to_owned(),
-                (_, Some(name)) => name.clone(),
-                (_, None) => "Somebody".to_owned(),
-            },
+            from: one.from.and_then(|from| names.get(&from)).map_or_else(|| "Somebody".to_owned(), Clone::clone),
             preview: one.preview.clone(),
             count: one.count,
         };

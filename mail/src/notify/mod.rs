@@ -200,11 +200,26 @@ impl Notify {
         let users: Vec<UserId> = seen.keys().map(|(_, user)| *user).collect::<HashSet<_>>().into_iter().collect();
         let chats: Vec<ChatId> = seen.keys().map(|(chat, _)| *chat).collect::<HashSet<_>>().into_iter().collect();
         let unread = self.store.unread_in(&users, &chats).await?;
-        let over = unread.into_iter().filter(|one| {
-            let seen = one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id)));
-            seen.is_some_and(|seen| one.kind == NotificationType::Added || one.seq <= Some(*seen))
-        });
-        self.read(over.collect()).await
+        let (mut over, mut less) = (Vec::new(), Vec::new());
+        for mut one in unread {
+            let Some(seen) = one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id))) else { continue };
+            if one.kind == NotificationType::Added || one.seq <= Some(*seen) {
+                over.push(one);
+            } else {
+                // Some of what it is about.
+                let before = one.seqs.len();
+                one.seqs.retain(|seq| seq > seen);
+                let read = (before - one.seqs.len()) as u64;
+                one.count = one.count.saturating_sub(read);
+                less.extend(Some(one).filter(|_| read > 0));
+            }
+        }
+        // Where somebody else changed one meanwhile, its count is right with the next message.
+        self.store.change(&less).await?;
+        for one in &less {
+            self.say(one, NotificationEvent::Updated).await;
+        }
+        self.read(over).await
     }
 
     /// Reads notifications, tells their users' devices, and cancels the letters of those who have read everything.

@@ -69,12 +69,7 @@ impl<'a> Plan<'a> {
                 let preview = preview(&edited.text);
                 self.rewrite(edited.seq, |one| one.preview.clone_from(&preview));
             }
-            Event::MessageDeleted(deleted) => self.rewrite(deleted.seq, |one| {
-                one.preview.clear();
-                if one.count == 1 {
-                    one.read_at = Some(at);
-                }
-            }),
+            Event::MessageDeleted(deleted) => self.forget(deleted.seq, at),
             _ => {}
         }
     }
@@ -197,6 +192,27 @@ impl<'a> Plan<'a> {
         });
         self.told.insert(user);
         self.unmailed.insert(user);
+    }
+
+    /// A message is no more: it is not counted, and nothing is shown of it.
+    fn forget(&mut self, seq: Seq, at: Time) {
+        for (user, one) in &mut self.latest {
+            let Ok(place) = one.seqs.binary_search(&seq) else { continue };
+            if one.read_at.is_some() {
+                continue;
+            }
+            one.seqs.remove(place);
+            one.count = one.count.saturating_sub(1);
+            if one.seq == Some(seq) {
+                one.preview.clear();
+            }
+            if one.count == 0 {
+                one.read_at = Some(at);
+            }
+            if !self.new.contains(user) {
+                self.changed.insert(*user);
+            }
+        }
     }
 
     /// Changes what is said of a message, where it is the latest.
@@ -401,7 +417,7 @@ mod tests {
         let deleted = MessageDeleted { chat_id: world.chat, seq: 1, deleted_at: Time::from_millis(3), by: anna };
         world.take(&[Event::MessageDeleted(deleted)], false);
         // Nothing is left to tell.
-        assert_eq!(world.latest[&ben].preview, "");
+        assert_eq!((world.latest[&ben].preview.as_str(), world.latest[&ben].count), ("", 0));
         assert!(world.latest[&ben].read_at.is_some());
     }
 

@@ -202,15 +202,25 @@ impl Store {
         notifications.count_documents(unread).await.map_err(|error| refusal(&error))
     }
 
-    /// What a digest is to tell of, the latest first.
+    /// What a digest is to tell of, the latest first: messages. An alert is a letter of its own.
     pub async fn to_mail(&self, user: UserId) -> Result<Vec<Stored>> {
-        let unread = doc! { "userId": user.to_string(), "readAt": null, "mailed": false };
+        let messages = vec!["message", "mention", "reply"];
+        let unread = doc! { "userId": user.to_string(), "readAt": null, "mailed": false, "type": { "$in": messages } };
         self.notifications().find(unread).sort(doc! { "at": -1 }).limit(DIGEST).await?.try_collect().await
     }
 
     pub async fn set_mailed(&self, user: UserId, up_to: i64) -> Result<()> {
         let told = doc! { "userId": user.to_string(), "readAt": null, "at": { "$lte": up_to } };
-        self.notifications().update_many(told, doc! { "$set": { "mailed": true } }).await.map(|_| ())
+        let now = Time::now().as_millis();
+        let set = doc! { "$set": { "mailed": true, "mailedAt": now } };
+        self.notifications().update_many(told, set).await.map(|_| ())
+    }
+
+    /// Whether a digest has gone to a user after this.
+    pub async fn mailed_since(&self, user: UserId, since: Option<Time>) -> Result<bool> {
+        let since = since.map_or(0, Time::as_millis);
+        let mailed = doc! { "userId": user.to_string(), "mailedAt": { "$gt": since } };
+        Ok(self.anyway().collection::<Document>(NOTIFICATIONS).find_one(mailed).await?.is_some())
     }
 
     /// One of a user's own notifications, read or unread from now on; `None` where there is no such one.

@@ -76,6 +76,13 @@ impl Notify {
         Ok(looking)
     }
 
+    /// When a user was last seen to come or go.
+    pub(super) async fn last_seen(&self, user: UserId) -> Result<Option<Time>, NotNow> {
+        let actor = Actor { user_id: user, session_id: SessionId::default(), role: Role::User };
+        let answer = self.caller.call(&GetPresence { actor, user_ids: vec![user] }).await?;
+        Ok(answer.presence.first().and_then(|seen| seen.presence.last_seen_at))
+    }
+
     async fn push(&self, away: &[&Stored], settings: &HashMap<UserId, Settings>) -> Result<(), NotNow> {
         let wanted = |one: &&&Stored| {
             let settings = settings.get(&one.user_id);
