@@ -24,8 +24,9 @@ use crate::{
 const SNAPSHOT_EVERY: u64 = 200;
 /// What nobody decides on may be as old as this.
 const LATELY: Duration = Duration::from_secs(1);
-/// Lost races before a command is given up: far more than instances that may collide.
-const ATTEMPTS: usize = 64;
+/// A command that loses every race is given up after this: another instance that has much to append is always a step
+/// ahead of one that has to read first.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// All chats, as far as this instance knows them; cheap to clone.
 #[derive(Clone)]
@@ -123,7 +124,8 @@ impl Chats {
             self.refresh(chat, &mut slot).await?;
             fresh = true;
         }
-        for _ in 0..ATTEMPTS {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             if only_at.is_some() && slot.state.as_ref().map(|state| state.cursor) != only_at {
                 return Ok(None);
             }
