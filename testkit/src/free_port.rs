@@ -4,11 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::Result;
 
-/// A TCP port on loopback that nobody listens on now.
-///
-/// Another process may take it before it is used, but the system does not hand the same one out again soon.
+/// Below the ports that Linux gives to outgoing connections (`ip_local_port_range`), of which a test has thousands: one of
+/// those could take a port between its choice and its use.
+const RANGE: std::ops::Range<u16> = 10_240..32_768;
+const TRIES: usize = 100;
+
+/// A TCP port on loopback that nobody listens on now, chosen by chance.
 pub fn any() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let chosen = (0..TRIES).map(|_| rand::random_range(RANGE)).find(|port| is_free(*port));
+    match chosen {
+        Some(port) => Ok(port),
+        None => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
+    }
 }
 
 /// Whether nobody listens on this port of loopback.

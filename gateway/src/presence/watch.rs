@@ -227,6 +227,9 @@ impl Table {
         }
         if !watched.doubted {
             watched.last = Some(seen.clone());
+        } else if watched.last.as_ref().is_some_and(|last| last.presence != seen.presence) {
+            // Not all have been told the same: what is said next is news to some of them.
+            watched.last = None;
         }
         seen
     }
