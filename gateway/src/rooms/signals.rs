@@ -91,23 +91,18 @@ impl Room {
     pub(super) fn hear_receipt(&self, rooms: &Rooms, user: UserId, message: &Message) {
         let Ok(entry) = serde_json::from_slice::<ReceiptEntry>(&message.payload) else { return };
         let header = |name| message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str);
-        let kind = if header(headers::EVENT) == Some(ReceiptKind::Read.event()) {
-            ReceiptKind::Read
-        } else {
-            ReceiptKind::Delivered
-        };
         let own = header(headers::AUDIENCE) == Some(headers::AUDIENCE_OWN);
-        self.receipt(rooms, user, &entry, &[kind], own);
+        self.receipt(rooms, user, &entry, own);
     }
 
-    /// Says what is new of an entry that changed in this way.
-    fn receipt(&self, rooms: &Rooms, user: UserId, entry: &ReceiptEntry, kinds: &[ReceiptKind], own: bool) {
+    /// Says what is new of an entry. Which change it is said to be does not matter: one before it may have been missed.
+    fn receipt(&self, rooms: &Rooms, user: UserId, entry: &ReceiptEntry, own: bool) {
         let mut signals = self.signals();
         let known = signals.receipts.entry(user).or_default();
         let before = *known;
         *known = (before.0.max(entry.delivered), before.1.max(entry.seen));
         let now = *known;
-        for kind in kinds {
+        for kind in [ReceiptKind::Delivered, ReceiptKind::Read] {
             let (seq, at) = match kind {
                 ReceiptKind::Read if now.1 > before.1 => (entry.seen, entry.seen_at),
                 // What was seen was delivered: it goes without saying.
@@ -124,8 +119,7 @@ impl Room {
     /// Says what changed while NATS was away.
     pub(super) fn compare(&self, rooms: &Rooms, state: &RoomState) {
         for receipt in &state.receipts {
-            let kinds = [ReceiptKind::Delivered, ReceiptKind::Read];
-            self.receipt(rooms, receipt.user_id, &receipt.entry, &kinds, false);
+            self.receipt(rooms, receipt.user_id, &receipt.entry, false);
         }
         let typing: HashSet<UserId> = state.typing.iter().copied().collect();
         let before: HashSet<UserId> = self.signals().typing.keys().copied().collect();

@@ -98,6 +98,20 @@ async fn receipts_and_typing_reach_the_room_once() {
 }
 
 #[tokio::test]
+async fn what_was_read_is_said_also_where_only_a_later_delivery_is_heard() {
+    let world = World::start().await;
+    buckets(&world).await;
+    let gateway = world.gateway().await;
+    let (anna, ben) = (Person::new(), Person::new());
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna]);
+    let client = world.client(&gateway, anna).await;
+    receipt(&world, chat, ben.id, ReceiptKind::Delivered, (5, 3), false).await;
+    client.wait("message:read", |args| args[0]["seq"] == 3, SOON).await;
+    assert_eq!(heard(&client)[0], json!(["message:delivered", ben.id, 5]));
+}
+
+#[tokio::test]
 async fn what_changed_while_nats_was_away_is_said_afterwards() {
     let mut world = World::start().await;
     buckets(&world).await;
