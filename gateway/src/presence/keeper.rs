@@ -83,7 +83,8 @@ impl Keeper {
             let mut known = std::mem::take(&mut self.written);
             known.retain(|user, _| !here.contains(user));
             self.leaving.extend(known.into_keys().map(|user| (Instant::now(), user)));
-            self.presence.here().stale = here;
+            // Beside whoever has come since.
+            self.presence.here().stale.extend(here);
             if !matches!(lost, Lost::Connection) {
                 tracing::warn!(error = chain(&lost), "presence is put into NATS again");
                 tokio::select! { () = soft.cancelled() => {}, () = sleep(AGAIN) => {} }
