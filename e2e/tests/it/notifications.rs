@@ -145,6 +145,43 @@ async fn an_instance_that_dies_in_the_middle_tells_nothing_twice() {
 }
 
 #[tokio::test]
+async fn what_was_read_while_mail_was_down_is_read_though_something_was_delivered_later() {
+    let mut system = system(Vec::new()).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await);
+    let chat = group(&anna, &[&ben]).await;
+    send(&anna, &chat, "one", json!({})).await;
+    assert_unread(&ben, json!([["message", 1, "one"], ["added", 1, "Walkers"]])).await;
+    system.instance("mail", 0).kill().await;
+    ben.rest.post(&format!("/api/messages/{chat}/read"), json!({ "seq": 1 })).await.expect(204);
+    send(&anna, &chat, "two", json!({})).await;
+    let delivered = ben.socket.request("message:delivered", json!({ "chatId": chat, "seq": 2 })).await;
+    assert_eq!(delivered["ok"], true);
+    system.start_again("mail", 0).await;
+    assert_unread(&ben, json!([["message", 1, "two"]])).await;
+}
+
+#[tokio::test]
+async fn nothing_stays_unread_of_a_chat_that_is_open() {
+    let system = system(Vec::new()).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await);
+    let chat = group(&anna, &[&ben]).await;
+    // Read as soon as it comes: before, while and after its notification is made.
+    for n in 1..=60_u64 {
+        send(&anna, &chat, &format!("n {n}"), json!({})).await;
+        match n % 3 {
+            0 => drop(ben.socket.wait("message:new", |args| args[0]["seq"] == n, SOON).await),
+            1 => drop(ben.socket.wait("notification:new", |args| args[0]["seq"] == n, SOON).await),
+            _ => {}
+        }
+        ben.rest.post(&format!("/api/messages/{chat}/read"), json!({ "seq": n })).await.expect(204);
+    }
+    send(&anna, &chat, "last", json!({})).await;
+    assert_unread(&ben, json!([["message", 1, "last"]])).await;
+}
+
+#[tokio::test]
 async fn who_is_away_is_pushed_to_and_gets_one_letter_that_reading_cancels() {
     let service = PushService::start().await;
     let system = system(service.env()).await;

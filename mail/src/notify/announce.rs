@@ -129,5 +129,6 @@ fn notification(step: &Step, user: UserId) -> Stored {
         read_at: None,
         // Who wants a letter gets one of its own.
         mailed: step.announcement.mail,
+        version: 0,
     }
 }

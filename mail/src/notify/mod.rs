@@ -16,7 +16,7 @@ use std::{
 
 use contract::{
     ChatId, Code, Refusal, Time, UserId,
-    chat::{Audience, GetAudience, ReceiptEntry, ReceiptKind},
+    chat::{Audience, GetAudience, ReceiptEntry},
     event::{Event, Seq},
     headers,
     mail::{ANNOUNCE_SUBJECT, DIGEST_SUBJECT},
@@ -64,7 +64,7 @@ enum NotNow {
     Push(#[from] EnqueueError),
     #[error("cannot be written")]
     Encode(#[from] serde_json::Error),
-    #[error("somebody read it meanwhile")]
+    #[error("somebody else changed it meanwhile")]
     Raced,
 }
 
@@ -157,7 +157,7 @@ impl Notify {
         for (event, delivery) in &decoded {
             plan.take(event, Time::now(), delivery.attempt > 1);
         }
-        let plan::Outcome { new, changed, told, unmailed, gone } = plan.outcome(gone);
+        let plan::Outcome { new, changed, told, unmailed } = plan.outcome();
         self.store.add(&new).await?;
         if !self.store.change(&changed).await? {
             return Err(NotNow::Raced);
@@ -170,20 +170,38 @@ impl Notify {
         }
         metrics::counter!("natter_notifications_total").increment(told.len() as u64);
         self.tell(&new, &changed, &told).await?;
-        self.schedule_digests(unmailed).await
+        self.schedule_digests(unmailed).await?;
+        // Who has the chat open has seen it by now, and what reads notifications may have come before there were any.
+        self.read_by_now(chat, &new, &changed).await
+    }
+
+    /// Reads what has been seen since the audience was asked for.
+    async fn read_by_now(&self, chat: ChatId, new: &[Stored], changed: &[Stored]) -> Result<(), NotNow> {
+        if new.is_empty() && changed.is_empty() {
+            return Ok(());
+        }
+        let audience = self.caller.call(&GetAudience { chat_id: chat, senders_of: Vec::new() }).await?;
+        let written: HashSet<UserId> = new.iter().chain(changed).map(|one| one.user_id).collect();
+        let listeners = audience.members.iter().filter(|listener| written.contains(&listener.user_id));
+        let seen = listeners.map(|listener| ((chat, listener.user_id), listener.seen)).collect();
+        // What was before they joined counts as seen, but nobody has looked for it.
+        self.read_seen(&seen, false).await
     }
 
     /// Takes a batch of receipts: reading a chat reads its notifications.
     async fn take_reads(&self, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
         let mut seen: BTreeMap<(ChatId, UserId), Seq> = BTreeMap::new();
         for delivery in &batch {
+            let key = chat_user_of(&delivery.message.subject);
             let entry = serde_json::from_slice::<ReceiptEntry>(&delivery.message.payload);
-            let read = delivery.header(headers::EVENT) == Some(ReceiptKind::Read.event());
-            if let (Some(key), Ok(entry), true) = (chat_user_of(&delivery.message.subject), entry, read) {
+            // Also where the last change was a delivery: a bucket tells only of the last one.
+            if let (Some(key), Ok(entry)) = (key, entry)
+                && entry.seen > 0
+            {
                 seen.insert(key, entry.seen);
             }
         }
-        let outcome = match self.read_seen(&seen).await {
+        let outcome = match self.read_seen(&seen, true).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "cannot read notifications; trying again");
@@ -193,7 +211,8 @@ impl Notify {
         batch.into_iter().map(|delivery| (delivery, outcome)).collect()
     }
 
-    async fn read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>) -> Result<(), NotNow> {
+    /// Reads what these users have seen; `added`: also that they were added, since they have looked into the chat.
+    async fn read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>, added: bool) -> Result<(), NotNow> {
         if seen.is_empty() {
             return Ok(());
         }
@@ -203,7 +222,9 @@ impl Notify {
         let (mut over, mut less) = (Vec::new(), Vec::new());
         for mut one in unread {
             let Some(seen) = one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id))) else { continue };
-            if one.kind == NotificationType::Added || one.seq <= Some(*seen) {
+            if one.kind == NotificationType::Added {
+                over.extend(Some(one).filter(|_| added));
+            } else if one.seq <= Some(*seen) {
                 over.push(one);
             } else {
                 // Some of what it is about.
@@ -214,8 +235,9 @@ impl Notify {
                 less.extend(Some(one).filter(|_| read > 0));
             }
         }
-        // Where somebody else changed one meanwhile, its count is right with the next message.
-        self.store.change(&less).await?;
+        if !self.store.change(&less).await? {
+            return Err(NotNow::Raced);
+        }
         for one in &less {
             self.say(one, NotificationEvent::Updated).await;
         }

@@ -38,8 +38,6 @@ pub struct Outcome {
     pub told: HashSet<UserId>,
     /// Users of whose letter nobody has taken care yet.
     pub unmailed: HashSet<UserId>,
-    /// Users who are no longer in the chat: what they have not read of it is over.
-    pub gone: Vec<UserId>,
 }
 
 impl<'a> Plan<'a> {
@@ -74,7 +72,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    pub fn outcome(self, gone: Vec<UserId>) -> Outcome {
+    pub fn outcome(self) -> Outcome {
         let Self { latest, new, changed, told, unmailed, mut others, .. } = self;
         let (mut added, mut rewritten) = (Vec::new(), Vec::new());
         for (user, one) in latest {
@@ -85,7 +83,7 @@ impl<'a> Plan<'a> {
             }
         }
         added.append(&mut others);
-        Outcome { new: added, changed: rewritten, told, unmailed, gone }
+        Outcome { new: added, changed: rewritten, told, unmailed }
     }
 
     fn message(&mut self, message: &Message, again: bool) {
@@ -157,6 +155,7 @@ impl<'a> Plan<'a> {
                     at: at.as_millis(),
                     read_at: None,
                     mailed: false,
+                    version: 0,
                 };
                 let before = self.latest.insert(user, fresh);
                 // Made and read within one batch.
@@ -189,6 +188,7 @@ impl<'a> Plan<'a> {
             at: at.as_millis(),
             read_at: None,
             mailed: false,
+            version: 0,
         });
         self.told.insert(user);
         self.unmailed.insert(user);
@@ -308,7 +308,7 @@ mod tests {
             for event in events {
                 plan.take(event, Time::from_millis(99), again);
             }
-            let outcome = plan.outcome(Vec::new());
+            let outcome = plan.outcome();
             for one in outcome.new.iter().chain(&outcome.changed) {
                 if one.kind != NotificationType::Added {
                     self.latest.insert(one.user_id, one.clone());

@@ -51,6 +51,9 @@ pub struct Stored {
     /// A digest has told of it.
     #[serde(default)]
     pub mailed: bool,
+    /// Grows with each [`change`](Store::change), which must find the one it was made for.
+    #[serde(default)]
+    pub version: i64,
 }
 
 impl Stored {
@@ -142,13 +145,15 @@ impl Store {
         self.update(updates).await.map(|_| ())
     }
 
-    /// Changes unread notifications; answers whether all of them still were.
+    /// Changes unread notifications; answers whether all of them were as they had been read. Those that were are changed.
     pub async fn change(&self, changed: &[Stored]) -> Result<bool> {
         let mut updates = Vec::with_capacity(changed.len());
         for one in changed {
             let mut document = document(one)?;
             let id = document.remove("_id");
-            updates.push(doc! { "q": { "_id": id, "readAt": null }, "u": { "$set": document } });
+            document.insert("version", one.version + 1);
+            let unchanged = doc! { "_id": id, "readAt": null, "version": one.version };
+            updates.push(doc! { "q": unchanged, "u": { "$set": document } });
         }
         let expected = updates.len();
         Ok(self.update(updates).await? == expected)
