@@ -8,9 +8,9 @@ COPY . .
 # are copied out because the cache is no part of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked --bins --package user --package chat --package mail --package gateway \
+    cargo build --profile dist --locked --bins --package user --package chat --package mail --package gateway \
     && install -D --target-directory=/programs \
-       target/release/user target/release/chat target/release/mail target/release/gateway
+       target/dist/user target/dist/chat target/dist/mail target/dist/gateway
 
 FROM debian:trixie-slim
 # Certificates of the authorities that MongoDB, NATS and mail servers on the internet are signed by.
