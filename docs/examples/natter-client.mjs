@@ -26,12 +26,13 @@ export class NatterClient {
     const auth = (give) => getToken(this.expired).then((token) => give({ token }), () => this.signedOut());
     this.socket = io(url, { autoConnect: false, auth });
     this.get = async (path) => {
-      for (let renew = false; ; await sleep(500)) {
+      for (let renew = false, wait = 500; ; await sleep(wait)) {
         const headers = { authorization: `Bearer ${await getToken(renew)}` };
         const answer = await fetch(url + path, { headers }).catch(() => null);
         if (answer?.ok) return answer.json();
         if (answer?.status === 404) return null;
         renew = answer?.status === 401;
+        wait = 1000 * answer?.headers.get("retry-after") || 500;
       }
     };
     this.listen((event, take) => this.socket.on(event, take));
@@ -40,7 +41,7 @@ export class NatterClient {
   listen(on) {
     on("connect", () => ((this.expired = false), this.catchUp()));
     // Where the server itself refused or disconnected us, socket.io-client leaves it to us to come again.
-    const comeAgain = () => !this.socket.active && !this.over && setTimeout(() => this.socket.connect(), 500);
+    const comeAgain = () => !this.socket.active && !this.over && setTimeout(() => this.socket.connect(), 500 + 1000 * Math.random());
     on("disconnect", comeAgain);
     on("connect_error", (error) => {
       const refused = error.message === "unauthenticated";
@@ -86,9 +87,10 @@ export class NatterClient {
 
   /** Sends until there is an answer; the same `clientId` makes it one message however often it is sent. */
   async send(chatId, text, clientId = crypto.randomUUID()) {
-    for (;; await sleep(500)) {
+    for (let wait = 500; ; await sleep(wait)) {
       const ack = await this.ask("message:send", { chatId, clientId, text }).catch(() => null);
       if (ack && !["unavailable", "rate_limited"].includes(ack.error?.code)) return ack;
+      wait = 1000 * ack?.error.retryAfter || 500;
     }
   }
 

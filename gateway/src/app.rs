@@ -9,6 +9,7 @@ use crate::{
     calls::Calls,
     config::{HttpConfig, SocketConfig},
     identity::Identity,
+    limits::Limits,
     presence::{Presence, Watchers},
     revoked::Revoked,
     rooms::Rooms,
@@ -23,6 +24,7 @@ pub struct App {
     pub rooms: Rooms,
     pub presence: Presence,
     pub watchers: Watchers,
+    pub limits: Limits,
     pub http: Arc<HttpConfig>,
     pub socket: Arc<SocketConfig>,
     /// Events of sockets that are being worked on; the stop waits for them.

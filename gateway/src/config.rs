@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::Deserialize;
-use service::config::{Common, ConfigError, LogConfig};
+use service::config::{Common, ConfigError, LogConfig, RateConfig};
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
@@ -11,6 +11,7 @@ pub struct Config {
     pub common: Common,
     pub http: HttpConfig,
     pub socket: SocketConfig,
+    pub limits: LimitsConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +20,7 @@ pub struct HttpConfig {
     pub allowed_origins: String,
     pub max_body: usize,
     pub trusted_proxies: usize,
+    pub head_timeout: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -29,6 +31,16 @@ pub struct SocketConfig {
     pub ping_interval: u64,
     pub ping_timeout: u64,
     pub connect_timeout: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct LimitsConfig {
+    pub sign_in: RateConfig,
+    pub connect: RateConfig,
+    pub requests: RateConfig,
+    pub work_bytes: usize,
+    pub sockets: usize,
+    pub sockets_per_user: usize,
 }
 
 impl Config {

@@ -5,37 +5,35 @@ mod calls;
 mod config;
 mod http;
 mod identity;
+mod limits;
 mod parse;
 mod presence;
 mod revoked;
 mod rooms;
+mod serve;
 mod socket;
 mod tcp;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use service::{Lifecycle, Service, StartError, StopError};
 use socketioxide::SocketIo;
-use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     app::App,
     calls::Calls,
     identity::Identity,
+    limits::Limits,
     presence::{Presence, Watchers},
     revoked::Revoked,
     rooms::Rooms,
-    tcp::{Listener, Peer, Wires},
+    tcp::Wires,
 };
-pub use config::{Config, HttpConfig, SocketConfig};
+pub use config::{Config, HttpConfig, LimitsConfig, SocketConfig};
 
-/// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged,
+/// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged.
 const FINISH: Duration = Duration::from_secs(5);
-/// and requests this long to be answered: less than the lifecycle's deadline, for a client that never ends its request
-/// is no fault of ours.
-const ANSWER: Duration = Duration::from_secs(7);
 
 /// A running gateway.
 pub struct Gateway {
@@ -62,7 +60,13 @@ impl Gateway {
         let identity = Identity::new(calls.clone(), revoked.clone());
         identity.keep_keys(&lifecycle, &readiness);
 
-        let listen = config.http.listen;
+        let limits = Limits::new(&config.limits);
+        limits.keep(&lifecycle);
+        let options = serve::Options {
+            listen: config.http.listen,
+            sockets: config.limits.sockets,
+            head_timeout: Duration::from_secs(config.http.head_timeout),
+        };
         let app = App {
             calls,
             identity,
@@ -70,6 +74,7 @@ impl Gateway {
             rooms,
             presence,
             watchers,
+            limits,
             http: Arc::new(config.http),
             socket: Arc::new(config.socket),
             work: TaskTracker::new(),
@@ -77,7 +82,7 @@ impl Gateway {
         };
         socket::open(&io, app.clone());
         let work = app.work.clone();
-        let addr = serve(listen, http::router(app, layer, wires), &lifecycle).await?;
+        let addr = serve::serve(options, http::router(app, layer, wires), &lifecycle).await?;
         close_sockets_at_stop(io, work, &lifecycle);
         service.endpoints(()).open().await?;
         service.started();
@@ -106,27 +111,6 @@ impl Gateway {
     pub async fn run_until_stopped(self) -> Result<(), StopError> {
         self.service.run_until_stopped().await
     }
-}
-
-async fn serve(listen: SocketAddr, router: Router, lifecycle: &Lifecycle) -> Result<SocketAddr, StartError> {
-    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
-    let addr = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let soft = lifecycle.soft().clone();
-    lifecycle.keep("http", async move {
-        let served = axum::serve(Listener(listener), service).with_graceful_shutdown(soft.clone().cancelled_owned());
-        let patience = async {
-            soft.cancelled().await;
-            tokio::time::sleep(ANSWER).await;
-        };
-        tokio::select! {
-            outcome = served => if let Err(error) = outcome {
-                tracing::error!(%error, "the public port failed");
-            },
-            () = patience => tracing::warn!("some requests were not answered before the stop"),
-        }
-    });
-    Ok(addr)
 }
 
 /// At the stop, what clients are waiting for is finished, then their connections are closed, so that they go elsewhere.

@@ -10,15 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    extract::{ConnectInfo, Request, connect_info::Connected},
-    serve::IncomingStream,
-};
+use axum::extract::{ConnectInfo, Request};
 use socket2::SockRef;
 use socketioxide::{extract::SocketRef, socket::Sid};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 /// A session that was ended is refused for this long; by then its pings have not been answered either.
@@ -26,11 +24,21 @@ const REMEMBERED: Duration = Duration::from_mins(5);
 /// Entries at which those of closed connections are looked for.
 const TIDY_AT: usize = 1_024;
 
+/// The port was not able to take a connection, usually for want of file descriptors: the next one waits this long.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// The public port.
-pub struct Listener(pub TcpListener);
+pub struct Listener {
+    tcp: TcpListener,
+    /// One for each connection that there is room for; beyond, clients wait until there is.
+    room: Arc<Semaphore>,
+}
 
 /// A client's connection.
-pub struct Stream(Arc<TcpStream>);
+pub struct Stream {
+    tcp: Arc<TcpStream>,
+    _room: OwnedSemaphorePermit,
+}
 
 /// The other end of a connection: what a request knows of it.
 #[derive(Debug, Clone)]
@@ -39,37 +47,53 @@ pub struct Peer {
     tcp: Weak<TcpStream>,
 }
 
-impl axum::serve::Listener for Listener {
-    type Io = Stream;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Stream, Peer) {
-        let (tcp, addr) = axum::serve::Listener::accept(&mut self.0).await;
-        // Events are small and should not wait for each other.
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let tcp = Arc::new(tcp);
-        let peer = Peer { addr, tcp: Arc::downgrade(&tcp) };
-        (Stream(tcp), peer)
+impl Listener {
+    /// A port for at most so many connections at a time.
+    pub async fn bind(addr: SocketAddr, connections: usize) -> io::Result<Self> {
+        let room = Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self { tcp: TcpListener::bind(addr).await?, room })
     }
 
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer { addr: self.0.local_addr()?, tcp: Weak::new() })
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> (Stream, Peer) {
+        loop {
+            // The semaphore is never closed.
+            let Ok(room) = self.room.clone().acquire_owned().await else { return std::future::pending().await };
+            match self.tcp.accept().await {
+                Ok((tcp, addr)) => {
+                    // Events are small and should not wait for each other.
+                    if let Err(error) = tcp.set_nodelay(true) {
+                        tracing::debug!(%error, "cannot set TCP_NODELAY");
+                    }
+                    let tcp = Arc::new(tcp);
+                    let peer = Peer { addr, tcp: Arc::downgrade(&tcp) };
+                    return (Stream { tcp, _room: room }, peer);
+                }
+                Err(error) if is_of_the_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.remote_addr().clone()
-    }
+/// Whether it went away before it was let in.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buf.initialize_unfilled()) {
+            ready!(self.tcp.poll_read_ready(cx))?;
+            match self.tcp.try_read(buf.initialize_unfilled()) {
                 Ok(read) => {
                     buf.advance(read);
                     return Poll::Ready(Ok(()));
@@ -88,8 +112,8 @@ impl Stream {
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
+            ready!(self.tcp.poll_write_ready(cx))?;
+            match write(&self.tcp) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 outcome => return Poll::Ready(outcome),
             }
@@ -119,7 +143,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(&*self.tcp).shutdown(Shutdown::Write))
     }
 }
 

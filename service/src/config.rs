@@ -1,7 +1,7 @@
 //! Configuration: one defaults file per service that explains every key, overridden by `NATTER_<SECTION>__<KEY>`
 //! environment variables. Checked at load; a missing secret is an error that names its key.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use figment::{
     Figment,
@@ -53,6 +53,22 @@ pub enum LogFormat {
     Text,
     /// A line for a machine.
     Json,
+}
+
+/// How much may be asked: so much at once, and so much more per second.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct RateConfig {
+    /// 0: there is no limit.
+    pub per_second: f64,
+    pub burst: u32,
+}
+
+impl RateConfig {
+    /// From one token to the next; `None` where there is no limit.
+    #[must_use]
+    pub fn period(self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.per_second.recip()).ok().filter(|period| !period.is_zero())
+    }
 }
 
 #[derive(Clone, Deserialize)]

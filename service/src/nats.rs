@@ -1,6 +1,12 @@
 //! The connection to NATS: never given up, its changes known to all who care.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, client::RequestErrorKind, jetstream};
 use bytes::Bytes;
@@ -10,8 +16,11 @@ use crate::{Readiness, config::NatsConfig};
 
 /// How long JetStream may take to acknowledge.
 const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages a subscription may be behind before the client drops (and we hear of it as `SlowConsumer`).
-const SUBSCRIPTION_CAPACITY: usize = 65_536;
+/// Messages a subscription may be behind before the client drops them and we hear of it as `SlowConsumer`. They are in our
+/// memory: 4 MB of usual events for one chat's room.
+const SUBSCRIPTION_CAPACITY: usize = 8_192;
+/// Where messages were dropped, more will be: those who look for what they missed do so no more often than this.
+const LOSSES: Duration = Duration::from_millis(500);
 
 /// A connection of one service; cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,6 +29,7 @@ pub struct Nats {
     jetstream: jetstream::Context,
     replicas: usize,
     connected: watch::Receiver<u64>,
+    gaps: watch::Receiver<u64>,
 }
 
 impl Nats {
@@ -27,6 +37,8 @@ impl Nats {
     pub async fn connect(config: &NatsConfig, readiness: &Readiness) -> Result<Self, async_nats::ConnectError> {
         readiness.set("nats", false);
         let (count, connected) = watch::channel(0);
+        let (missed, gaps) = watch::channel(0);
+        let losses = Arc::new(Losses { missed, told: AtomicBool::new(false) });
         let readiness = readiness.clone();
         let client = ConnectOptions::with_user_and_password(config.user.clone(), config.password.clone())
             .name(&config.user)
@@ -43,11 +55,12 @@ impl Nats {
                     Event::Connected => {
                         readiness.set("nats", true);
                         count.send_modify(|count| *count += 1);
+                        losses.missed.send_modify(|count| *count += 1);
                     }
                     Event::Disconnected | Event::Closed => readiness.set("nats", false),
                     Event::SlowConsumer(id) => {
                         metrics::counter!("natter_nats_slow_consumer_total").increment(1);
-                        tracing::warn!(subscription = id, "a subscription is too slow; NATS messages were dropped");
+                        losses.note(*id);
                     }
                     Event::ServerError(error) => tracing::warn!(%error, "NATS server reports an error"),
                     Event::ClientError(error) => tracing::warn!(%error, "NATS client reports an error"),
@@ -59,7 +72,7 @@ impl Nats {
             .await?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(JETSTREAM_TIMEOUT);
-        Ok(Self { client, jetstream, replicas: config.replicas, connected })
+        Ok(Self { client, jetstream, replicas: config.replicas, connected, gaps })
     }
 
     #[must_use]
@@ -87,10 +100,40 @@ impl Nats {
         }
     }
 
+    /// Counts the times at which messages of core NATS may have passed us by: a change means that NATS was away, or that a
+    /// subscription of ours was so slow that messages were dropped.
+    #[must_use]
+    pub fn gaps(&self) -> watch::Receiver<u64> {
+        self.gaps.clone()
+    }
+
     /// Counts connections made: a change means that NATS was away and what lived in its memory may be gone.
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connected.clone()
+    }
+}
+
+/// Messages that a subscription of ours was too slow to take.
+struct Losses {
+    missed: watch::Sender<u64>,
+    /// Those who care will hear of it soon.
+    told: AtomicBool,
+}
+
+impl Losses {
+    fn note(self: &Arc<Self>, subscription: u64) {
+        if self.told.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(subscription, "a subscription is too slow; messages of NATS were dropped and are looked for");
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LOSSES).await;
+            // What is dropped from here on is told again.
+            this.told.store(false, Ordering::Release);
+            this.missed.send_modify(|count| *count += 1);
+        });
     }
 }
 

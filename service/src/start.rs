@@ -194,6 +194,18 @@ fn log_to_stderr(config: &LogConfig) {
     };
 }
 
+/// As many open files as this process may have: each connection is one, and what a shell or systemd gives at first is
+/// often 1,024.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| maximum.is_none_or(|maximum| current < maximum))
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, ?current, ?maximum, "cannot raise the number of files that may be open");
+    }
+}
+
 /// `main` of a service: runs it and turns its end into an exit code.
 ///
 /// A configuration that cannot be used is one line on stderr that names the key.
@@ -210,6 +222,7 @@ where
         }
     };
     log_to_stderr(log(&config));
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

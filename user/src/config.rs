@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
-use service::config::{Common, ConfigError, MongoConfig};
+use service::config::{Common, ConfigError, MongoConfig, RateConfig};
 
 use crate::keys::{Pepper, SigningKey, VerifyingKey};
 
@@ -37,6 +37,8 @@ pub struct AuthConfig {
     /// 0 is half of the cores.
     pub hash_concurrency: usize,
     pub hash_queue: usize,
+    /// Of one account.
+    pub logins: RateConfig,
 }
 
 impl AuthConfig {

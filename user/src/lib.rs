@@ -16,8 +16,11 @@ mod token;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use contract::storage::{LAST_SEEN_BUCKET, OTP_BUCKET, REVOKED_BUCKET};
-use service::{Bucket, Nats, Service, StartError, StopError};
+use contract::{
+    storage::{LAST_SEEN_BUCKET, OTP_BUCKET, REVOKED_BUCKET},
+    text::Email,
+};
+use service::{Bucket, Nats, Rates, Service, StartError, StopError};
 
 use calls::{account, profile, sessions};
 use keys::HmacKey;
@@ -41,6 +44,8 @@ struct State {
     nats: Nats,
     store: Store,
     passwords: Passwords,
+    /// Of each account.
+    logins: Rates<Email>,
     codes: Codes,
     sessions: Sessions,
     /// Makes the salt of a registration's password.
@@ -57,9 +62,12 @@ impl User {
         service.storage(buckets).await?;
         let store = Store::open(&service, service.mongo(&config.mongo).await?);
         presence::start(&service);
+        let logins = Rates::new("logins", config.auth.logins);
+        logins.keep(service.lifecycle());
         let state = Arc::new(State {
             nats: service.nats().clone(),
             passwords,
+            logins,
             codes: Codes::new(service.nats().clone(), &config.auth),
             sessions: Sessions::new(store.clone(), service.nats().clone(), &config.auth)?,
             salts: config.auth.pepper.derive("salts of registrations"),

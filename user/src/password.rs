@@ -113,6 +113,7 @@ mod tests {
             "otp_seconds": 300, "otp_tries": 5, "otp_resend_seconds": 60,
             "hash_memory_kib": 64, "hash_passes": passes, "hash_lanes": 1,
             "hash_concurrency": concurrency, "hash_queue": queue,
+            "logins": { "per_second": 0, "burst": 0 },
         });
         Passwords::new(&serde_json::from_value(config).unwrap()).unwrap()
     }

@@ -22,7 +22,8 @@ use super::{
 };
 use crate::app::App;
 
-pub fn router() -> Router<App> {
+/// For those who have no access token.
+pub fn open_router() -> Router<App> {
     Router::new()
         .route("/api/auth/register", post(register))
         .route("/api/auth/otp", post(otp))
@@ -31,6 +32,10 @@ pub fn router() -> Router<App> {
         .route("/api/auth/password/forgot", post(forgot_password))
         .route("/api/auth/password/reset", post(reset_password))
         .route("/api/auth/refresh", post(refresh))
+}
+
+pub fn router() -> Router<App> {
+    Router::new()
         .route("/api/auth/logout", post(logout))
         .route("/api/auth/me", get(me))
         .route("/api/auth/sessions", get(sessions))

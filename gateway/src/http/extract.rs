@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
 use contract::{
     Actor, Code, Refusal,
@@ -10,11 +10,11 @@ use contract::{
     user::Client,
 };
 use futures::StreamExt;
-use http::{HeaderMap, header, request::Parts};
+use http::{header, request::Parts};
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
-use crate::{app::App, parse::parse, tcp::Peer};
+use super::{gate::address, problem::Problem};
+use crate::{app::App, limits::Work, parse::parse};
 
 /// A body must arrive within this.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
@@ -29,8 +29,22 @@ impl FromRequestParts<App> for Actor {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-        let token = token.ok_or_else(|| Refusal::unauthenticated("An access token is needed."))?;
-        Ok(app.identity.verify(token).await?.actor)
+        let verified = match token {
+            Some(token) => app.identity.verify(token).await,
+            None => Err(Refusal::unauthenticated("An access token is needed.")),
+        };
+        match verified {
+            Ok(verified) => {
+                app.limits.request(verified.actor.user_id)?;
+                Ok(verified.actor)
+            }
+            // Guessing tokens is as limited as guessing passwords.
+            Err(refusal) if refusal.code == Code::Unauthenticated => {
+                app.limits.sign_in(address(&parts.headers, &parts.extensions, app.http.trusted_proxies))?;
+                Err(refusal.into())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 }
 
@@ -45,21 +59,13 @@ impl FromRequestParts<App> for Client {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.addr.ip().to_string());
+        let address = address(&parts.headers, &parts.extensions, app.http.trusted_proxies);
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
-            ip: forwarded_for(&parts.headers, app.http.trusted_proxies).or(peer),
+            ip: address.map(|address| address.to_string()),
             user_agent: agent.map(|agent| agent.chars().take(USER_AGENT).collect()),
         })
     }
-}
-
-/// The address that the outermost of our own proxies saw. What stands before it, anybody may have written.
-fn forwarded_for(headers: &HeaderMap, trusted_proxies: usize) -> Option<String> {
-    let values: Vec<_> = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
-    let hops: Vec<_> = values.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
-    let hop = hops.len().checked_sub(trusted_proxies).filter(|_| trusted_proxies > 0)?;
-    hops[hop].parse().ok().map(|ip: std::net::IpAddr| ip.to_string())
 }
 
 /// A JSON body, whatever `Content-Type` says.
@@ -88,9 +94,11 @@ impl FromRequest<App> for Body {
         if announced.is_some_and(|length: usize| length > READ_ON.max(limit)) {
             return Err(too_large().into());
         }
-        match tokio::time::timeout(BODY_DEADLINE, read(request.into_body(), limit)).await {
-            Ok(Some(body)) => Ok(Self(body)),
-            Ok(None) => Err(too_large().into()),
+        let work = request.extensions().get::<Work>().cloned();
+        match tokio::time::timeout(BODY_DEADLINE, read(request.into_body(), limit, work.as_ref())).await {
+            Ok(Ok(Some(body))) => Ok(Self(body)),
+            Ok(Ok(None)) => Err(too_large().into()),
+            Ok(Err(busy)) => Err(busy.into()),
             Err(_) => Err(Refusal::new(Code::Invalid, "The body did not arrive in time.").into()),
         }
     }
@@ -98,7 +106,7 @@ impl FromRequest<App> for Body {
 
 /// The whole body, if it is at most `limit` bytes. Of one that is larger the rest is read and thrown away, within reason:
 /// a client that is still sending would see a reset connection instead of the answer.
-async fn read(body: axum::body::Body, limit: usize) -> Option<Bytes> {
+async fn read(body: axum::body::Body, limit: usize, work: Option<&Work>) -> Result<Option<Bytes>, Refusal> {
     let mut chunks = body.into_data_stream();
     let (mut kept, mut size) = (Vec::new(), 0);
     while let Some(chunk) = chunks.next().await {
@@ -106,12 +114,13 @@ async fn read(body: axum::body::Body, limit: usize) -> Option<Bytes> {
         let Ok(chunk) = chunk else { break };
         size += chunk.len();
         if size <= limit {
+            work.map_or(Ok(()), |work| work.grow(chunk.len()))?;
             kept.extend_from_slice(&chunk);
         } else if size > READ_ON {
             break;
         }
     }
-    (size <= limit).then(|| kept.into())
+    Ok((size <= limit).then(|| kept.into()))
 }
 
 /// Parameters of the path. What is no id names nothing: `not_found`.
@@ -187,16 +196,5 @@ mod tests {
         assert_eq!(bearer("bearer  t"), Some("t"));
         assert_eq!(bearer("Basic t"), None);
         assert_eq!(bearer("Bearer"), None);
-    }
-
-    #[test]
-    fn only_our_own_proxies_are_believed() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-forwarded-for", "1.1.1.1, 2.2.2.2".parse().unwrap());
-        headers.append("x-forwarded-for", "3.3.3.3".parse().unwrap());
-        assert_eq!(forwarded_for(&headers, 0), None);
-        assert_eq!(forwarded_for(&headers, 1).as_deref(), Some("3.3.3.3"));
-        assert_eq!(forwarded_for(&headers, 2).as_deref(), Some("2.2.2.2"));
-        assert_eq!(forwarded_for(&headers, 4), None);
     }
 }

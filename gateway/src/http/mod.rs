@@ -3,6 +3,7 @@
 mod auth;
 mod chats;
 mod extract;
+mod gate;
 mod messages;
 mod notifications;
 mod observe;
@@ -15,12 +16,10 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    middleware::{from_fn, from_fn_with_state},
+    response::IntoResponse,
 };
-use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::json;
+use http::{HeaderValue, Method, header};
 use socketioxide::layer::SocketIoLayer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -37,7 +36,9 @@ const PREFLIGHT: Duration = Duration::from_hours(1);
 /// All that is served on the public port.
 pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
     let cors = cors(&app.http);
+    let open = auth::open_router().merge(notifications::open_router()).merge(push::open_router());
     Router::new()
+        .merge(open.route_layer(from_fn_with_state(app.clone(), gate::sign_in)))
         .merge(auth::router())
         .merge(users::router())
         .merge(presence::router())
@@ -45,25 +46,18 @@ pub fn router(app: App, sockets: SocketIoLayer, wires: Wires) -> Router {
         .merge(messages::router())
         .merge(notifications::router())
         .merge(push::router())
+        .route_layer(from_fn_with_state(app.clone(), gate::work))
         .fallback(async || Problem::no_route())
         .method_not_allowed_fallback(async || Problem::no_method())
-        .with_state(app)
+        .with_state(app.clone())
         .layer(sockets)
-        .layer(axum::middleware::from_fn_with_state(wires, only_living_sessions))
+        .layer(from_fn_with_state((app, wires), gate::sockets))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             Problem::of_panic(panic.as_ref()).into_response()
         }))
-        .layer(axum::middleware::from_fn(observe::observe))
+        .layer(from_fn(observe::observe))
         .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(cors)
-}
-
-/// Engine.IO's own refusal of a session it does not know; the client then opens a new one.
-async fn only_living_sessions(State(wires): State<Wires>, request: Request, next: Next) -> Response {
-    if wires.admit(&request) {
-        return next.run(request).await;
-    }
-    (StatusCode::BAD_REQUEST, axum::Json(json!({ "code": 1, "message": "Session ID unknown" }))).into_response()
 }
 
 fn cors(config: &HttpConfig) -> CorsLayer {

@@ -23,6 +23,11 @@ use super::{
 };
 use crate::app::App;
 
+/// For the link in a letter, which knows whose it is.
+pub fn open_router() -> Router<App> {
+    Router::new().route("/api/notifications/unsubscribe", get(ask_to_unsubscribe).post(unsubscribe))
+}
+
 pub fn router() -> Router<App> {
     Router::new()
         .route("/api/notifications", get(list))
@@ -30,7 +35,6 @@ pub fn router() -> Router<App> {
         .route("/api/notifications/{id}", get(list_of).patch(set_read))
         .route("/api/notifications/read-all", post(read_all))
         .route("/api/notifications/settings", get(settings).patch(update_settings))
-        .route("/api/notifications/unsubscribe", get(ask_to_unsubscribe).post(unsubscribe))
         .route("/api/admin/announce", post(announce))
 }
 

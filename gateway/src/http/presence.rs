@@ -47,6 +47,7 @@ async fn many(
     Json(People { user_ids }): Json<People>,
 ) -> Result<Answer<Vec<Presence>>, Problem> {
     check(&user_ids)?;
+    app.limits.items(actor.user_id, user_ids.len())?;
     let answer = app.calls.idempotent(&GetPresence { actor, user_ids }).await?;
     Ok(Answer(answer.presence.into_iter().map(|seen| seen.presence).collect()))
 }

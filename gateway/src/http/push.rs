@@ -15,11 +15,15 @@ use serde::Deserialize;
 use super::{extract::Json, problem::Problem};
 use crate::app::App;
 
-pub fn router() -> Router<App> {
-    Router::new().route("/api/push/key", get(key)).route("/api/push/subscriptions", post(subscribe).delete(end))
+/// A public key in every sense: nobody need sign in for it.
+pub fn open_router() -> Router<App> {
+    Router::new().route("/api/push/key", get(key))
 }
 
-/// A public key in every sense: nobody need sign in for it.
+pub fn router() -> Router<App> {
+    Router::new().route("/api/push/subscriptions", post(subscribe).delete(end))
+}
+
 async fn key(State(app): State<App>) -> Result<Answer<PushKey>, Problem> {
     Ok(Answer(app.calls.idempotent(&GetPushKey {}).await?))
 }

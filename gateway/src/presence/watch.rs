@@ -58,7 +58,7 @@ struct Watched {
     by: HashSet<Sid>,
     /// The last that was heard or answered.
     last: Option<Seen>,
-    /// NATS was away since: revisions may have begun anew.
+    /// Something may have passed by since; if NATS was away, revisions may have begun anew.
     doubted: bool,
 }
 
@@ -115,9 +115,9 @@ impl Watchers {
 
     /// Follows everybody's presence in the background.
     pub fn follow(&self, nats: &Nats, lifecycle: &Lifecycle) {
-        let (this, mut connections, soft) = (self.clone(), nats.connections(), lifecycle.soft().clone());
+        let (this, mut gaps, soft) = (self.clone(), nats.gaps(), lifecycle.soft().clone());
         lifecycle.keep("watch", async move {
-            connections.borrow_and_update();
+            gaps.borrow_and_update();
             let mut messages = this.0.rooms.subscribe(room::PRESENCE.to_owned()).await;
             this.0.following.send_replace(true);
             let mut compare_at = None;
@@ -129,7 +129,7 @@ impl Watchers {
                         Some(message) => this.hear(&message),
                         None => return,
                     },
-                    _ = connections.changed() => {
+                    _ = gaps.changed() => {
                         this.table().people.values_mut().for_each(|watched| watched.doubted = true);
                         compare_at = Some(Instant::now() + SETTLED);
                     }
@@ -169,7 +169,7 @@ impl Watchers {
         }
     }
 
-    /// NATS was away: asks for everybody who is watched.
+    /// Something may have passed by: asks for everybody who is watched.
     async fn compare(&self) -> Result<(), Refusal> {
         let all: Vec<UserId> = self.table().people.keys().copied().collect();
         for user_ids in all.chunks(MAX_PRESENCE) {

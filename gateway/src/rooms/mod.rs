@@ -121,6 +121,11 @@ impl Rooms {
         }
     }
 
+    /// How many sockets of this user are here.
+    pub fn sockets_of(&self, user: UserId) -> usize {
+        self.table().sockets_of(user).len()
+    }
+
     /// The socket goes on with another session of the same user.
     pub fn change_session(&self, sid: Sid, session: SessionId) {
         self.table().change_session(sid, session);

@@ -29,8 +29,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Follows the person until their last socket here is gone.
 pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Rooms) {
-    let mut connections = rooms.0.nats.connections();
-    connections.borrow_and_update();
+    let mut gaps = rooms.0.nats.gaps();
+    gaps.borrow_and_update();
     let mut messages = rooms.subscribe(room::of_person(user)).await;
     ready.send_replace(true);
     let mut compare_at = None;
@@ -44,11 +44,11 @@ pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Ro
                 },
                 None => return,
             },
-            changed = connections.changed() => {
+            changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                // NATS was away: a change may have passed by.
+                // A change may have passed by.
                 compare_at = Some(Instant::now());
             }
             () = sleep_until(compare_at.unwrap_or_else(Instant::now)), if compare_at.is_some() => {

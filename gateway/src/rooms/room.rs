@@ -225,8 +225,8 @@ impl Room {
 
 /// Follows the chat until the room is closed.
 pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
-    let mut connections = rooms.0.nats.connections();
-    connections.borrow_and_update();
+    let mut gaps = rooms.0.nats.gaps();
+    gaps.borrow_and_update();
     let mut messages = rooms.subscribe(room::of_chat(room.chat)).await;
     room.ready.send_replace(true);
 
@@ -241,15 +241,16 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
                 Some(message) => room.receive(&rooms, &message).await,
                 None => return,
             },
-            changed = connections.changed() => {
+            changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                // NATS was away, and so were we: see what happened meanwhile, now and when all its servers know us.
+                // Something passed us by: see what happened meanwhile, now and when all of NATS' servers know us. One that
+                // waits for its turn to look keeps its place.
                 while !rooms.echo().await {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                looking = Some(look(&room, &rooms));
+                looking.get_or_insert_with(|| look(&room, &rooms));
                 look_at = Some(Instant::now() + SECOND_LOOK);
             }
             Some((after, page)) = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {

@@ -40,7 +40,8 @@ struct Receipt {
     at: Option<Time>,
 }
 
-/// NATS was away: what chat services, other gateways and other servers have to say has arrived after this.
+/// Something passed us by, maybe because NATS was away: what chat services, other gateways and other servers have to say
+/// has arrived after this.
 const SETTLED: Duration = Duration::from_secs(2);
 /// What could not be read is tried again after this.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -48,15 +49,15 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Who is said to type for longer than a key lives has stopped, whether we heard of it or not.
 const TYPED: Duration = Duration::from_secs(TYPING_SECONDS + 1);
 
-/// Compares with the truth whenever NATS was away.
+/// Compares with the truth whenever something may have passed by.
 pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
-    let mut connections = rooms.0.nats.connections();
-    connections.borrow_and_update();
+    let mut gaps = rooms.0.nats.gaps();
+    gaps.borrow_and_update();
     // Who had begun before we listened, which clients know from the chat they fetched.
     if let Ok(state) = rooms.read_state_at_leisure(room.chat, true).await {
         room.signals().typing.extend(state.typing.into_iter().map(|user| (user, Instant::now())));
     }
-    while connections.changed().await.is_ok() {
+    while gaps.changed().await.is_ok() {
         sleep(SETTLED).await;
         loop {
             match rooms.read_state_at_leisure(room.chat, false).await {
@@ -116,7 +117,7 @@ impl Room {
         }
     }
 
-    /// Says what changed while NATS was away.
+    /// Says what changed unheard.
     pub(super) fn compare(&self, rooms: &Rooms, state: &RoomState) {
         for receipt in &state.receipts {
             self.receipt(rooms, receipt.user_id, &receipt.entry, false);

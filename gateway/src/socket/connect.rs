@@ -56,10 +56,11 @@ async fn admit(app: &App, socket: SocketRef, auth: Auth) -> Result<(), Refusal> 
         return Err(Refusal::unavailable("This gateway stops; please connect again."));
     }
     let verified = app.identity.verify(&auth.token).await?;
+    let seat = app.limits.seat(app.rooms.sockets_of(verified.actor.user_id))?;
     let place = app.rooms.admit(socket.id, verified.actor.user_id, verified.actor.session_id).await?;
     app.rooms.settle(&socket);
     let device = app.presence.arrive(verified.actor.user_id, auth.status);
-    socket.extensions.insert(Connection::new(verified, app, socket.id, device, place));
+    socket.extensions.insert(Connection::new(verified, app, socket.id, device, place, seat));
     events::listen(&socket, app.clone());
     Ok(())
 }

@@ -5,14 +5,18 @@ use std::{
     time::Duration,
 };
 
-use contract::{Actor, Time};
+use contract::{Actor, Refusal, Time};
 use socketioxide::socket::Sid;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
+};
 
 use super::line::Line;
 use crate::{
     app::App,
     identity::Verified,
+    limits::{Limits, Seat, Work},
     presence::{Device, Watchers},
     rooms::Place,
 };
@@ -26,10 +30,17 @@ pub struct Connection {
     watchers: Watchers,
     sid: Sid,
     _place: Place,
+    _seat: Seat,
+}
+
+/// What an event holds while it is worked on.
+pub struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    _work: Work,
 }
 
 impl Connection {
-    pub fn new(verified: Verified, app: &App, sid: Sid, device: Device, place: Place) -> Arc<Self> {
+    pub fn new(verified: Verified, app: &App, sid: Sid, device: Device, place: Place, seat: Seat) -> Arc<Self> {
         Arc::new(Self {
             actor: Mutex::new(verified.actor),
             expires: watch::Sender::new(instant(verified.expires_at)),
@@ -38,7 +49,17 @@ impl Connection {
             watchers: app.watchers.clone(),
             sid,
             _place: place,
+            _seat: seat,
         })
+    }
+
+    /// May an event of so many bytes be worked on?
+    ///
+    /// `rate_limited` where this client or this user asks too much, `unavailable` where everybody together does.
+    pub fn admit(&self, limits: &Limits, bytes: usize) -> Result<Admitted, Refusal> {
+        limits.request(self.actor().user_id)?;
+        let permit = self.line.permit().ok_or_else(|| Refusal::rate_limited(Duration::from_secs(1)))?;
+        Ok(Admitted { _permit: permit, _work: limits.work(bytes)? })
     }
 
     pub fn actor(&self) -> Actor {

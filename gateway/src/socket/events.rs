@@ -85,22 +85,27 @@ pub fn listen(socket: &SocketRef, app: App) {
         // This much happens in the order in which packets come in; what is returned runs as a task of its own.
         let kind = Kind::of(&event);
         let connection = socket.extensions.get::<Arc<Connection>>();
-        let permit = connection.as_ref().and_then(|connection| connection.line.permit());
-        let turn = connection.as_ref().filter(|_| permit.is_some() && kind.is_some_and(Kind::in_order));
+        let admitted = match (&connection, &packet) {
+            (None, _) => Err(Refusal::unauthenticated("This connection has ended.")),
+            (Some(connection), packet) => {
+                connection.admit(&app.limits, packet.as_ref().map_or(0, |json| json.get().len()))
+            }
+        };
+        let turn = connection.as_ref().filter(|_| admitted.is_ok() && kind.is_some_and(Kind::in_order));
         let turn = turn.map(|connection| connection.line.turn());
         let work = app.work.clone();
         work.track_future(Trace::start().scope(async move {
-            let outcome = match (kind, connection, permit) {
+            let outcome = match (kind, connection, admitted) {
                 (None, ..) => Err(Refusal::new(Code::NotFound, "There is no such event.")),
-                (_, None, _) => Err(Refusal::unauthenticated("This connection has ended.")),
-                (_, _, None) => Err(Refusal::rate_limited(std::time::Duration::from_secs(1))),
-                (Some(kind), Some(connection), Some(permit)) => {
+                (_, _, Err(refusal)) => Err(refusal),
+                (_, None, _) => Err(Refusal::internal()),
+                (Some(kind), Some(connection), Ok(admitted)) => {
                     let mut turn = turn;
                     if let Some(turn) = &mut turn {
                         turn.come().await;
                     }
                     let outcome = guarded(&app, &socket, &connection, kind, packet).await;
-                    drop((turn, permit));
+                    drop((turn, admitted));
                     outcome
                 }
             };

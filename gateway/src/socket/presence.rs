@@ -14,6 +14,7 @@ pub(super) struct People {
 }
 
 pub(super) async fn watch(app: &App, sid: Sid, actor: Actor, people: People) -> Result<Ack, Refusal> {
+    app.limits.items(actor.user_id, people.user_ids.len())?;
     Ok(Ack::Presence(app.watchers.watch(sid, actor, people.user_ids).await?))
 }
 

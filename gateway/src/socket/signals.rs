@@ -45,5 +45,9 @@ pub(super) async fn sync(app: &App, actor: Actor, Cursors { chats }: Cursors) ->
     if chats.len() > MAX_SYNC {
         return Err(Refusal::field("chats", format!("must be at most {MAX_SYNC}")));
     }
-    Ok(Ack::Synced(app.calls.idempotent(&Sync { actor, chats }).await?.chats))
+    app.limits.items(actor.user_id, chats.len())?;
+    let chats = app.calls.idempotent(&Sync { actor, chats }).await?.chats;
+    let bytes = chats.values().flat_map(|missed| &missed.events).map(|event| event.data.get().len()).sum();
+    app.limits.answer(actor.user_id, bytes)?;
+    Ok(Ack::Synced(chats))
 }

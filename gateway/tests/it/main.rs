@@ -3,6 +3,7 @@
 
 mod connect;
 mod events;
+mod limits;
 mod presence;
 mod raw;
 mod rest;

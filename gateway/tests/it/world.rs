@@ -22,12 +22,12 @@ use contract::{
 };
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
 use futures::StreamExt;
-use gateway::{Config, Gateway, HttpConfig, SocketConfig};
+use gateway::{Config, Gateway, HttpConfig, LimitsConfig, SocketConfig};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use service::{
     Bucket, Lifecycle, Nats, Readiness,
-    config::{AdminConfig, Common, LogConfig, LogFormat, NatsConfig},
+    config::{AdminConfig, Common, LogConfig, LogFormat, NatsConfig, RateConfig},
     next_events,
 };
 use testkit::{
@@ -201,7 +201,13 @@ impl World {
                 admin: AdminConfig { listen: any },
                 log: LogConfig { format: LogFormat::Text, level: "info".into() },
             },
-            http: HttpConfig { listen: any, allowed_origins: "*".into(), max_body: 262_144, trusted_proxies: 0 },
+            http: HttpConfig {
+                listen: any,
+                allowed_origins: "*".into(),
+                max_body: 262_144,
+                trusted_proxies: 0,
+                head_timeout: 30,
+            },
             socket: SocketConfig {
                 max_payload: 262_144,
                 buffer: 1024,
@@ -209,6 +215,14 @@ impl World {
                 ping_interval: 25,
                 ping_timeout: 20,
                 connect_timeout: 20,
+            },
+            limits: LimitsConfig {
+                sign_in: RateConfig { per_second: 20.0, burst: 1000 },
+                connect: RateConfig { per_second: 100.0, burst: 1000 },
+                requests: RateConfig { per_second: 100.0, burst: 2000 },
+                work_bytes: 64 << 20,
+                sockets: 1000,
+                sockets_per_user: 200,
             },
         };
         change(&mut config);

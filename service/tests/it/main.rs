@@ -3,5 +3,6 @@
 
 mod calls;
 mod consumers;
+mod losses;
 mod storage;
 mod world;

@@ -76,3 +76,20 @@ async fn a_flood_of_sign_ins_slows_down_sign_ins_and_nothing_else() {
     assert!(served.iter().all(|refusal| refusal.code == Code::Unauthenticated), "{served:?}");
     assert!(others_ended < flood_ended, "others had to wait");
 }
+
+#[tokio::test]
+async fn passwords_of_one_account_are_not_tried_for_ever() {
+    let world = World::start().await;
+    world.sign_up(ANNA).await;
+    for _ in 0..20 {
+        refused(world.login(ANNA, "another one").await, Code::Unauthenticated);
+    }
+    // The right one as well: it must not be told from the others.
+    for password in ["another one", PASSWORD] {
+        assert_eq!(refused(world.login(ANNA, password).await, Code::RateLimited).retry_after, Some(5));
+    }
+    refused(world.login("ben@example.org", PASSWORD).await, Code::Unauthenticated);
+    // A code lets its owner in.
+    world.request_otp(ANNA).await.unwrap();
+    world.verify(ANNA, &world.code(ANNA).await).await.unwrap();
+}

@@ -64,6 +64,7 @@ impl World {
             "otp_seconds": 300, "otp_tries": 5, "otp_resend_seconds": 60,
             // As cheap as Argon2 allows: its strength is not what these tests are about.
             "hash_memory_kib": 8, "hash_passes": 1, "hash_lanes": 1, "hash_concurrency": 2, "hash_queue": 64,
+            "logins": { "per_second": 0.2, "burst": 20 },
         });
         auth.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let service = User::start(config(&nats, &mongo, &auth)).await.unwrap();
@@ -113,7 +114,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_user"));
         command.env_clear().envs(self.nats.env("user")).envs(self.mongo.env());
         command.env("NATTER_ADMIN__LISTEN", admin.to_string());
-        for (key, value) in self.auth.as_object().unwrap() {
+        // Limits are as the process has them by itself.
+        for (key, value) in self.auth.as_object().unwrap().iter().filter(|(_, value)| !value.is_object()) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             command.env(format!("NATTER_AUTH__{}", key.to_uppercase()), value);
         }

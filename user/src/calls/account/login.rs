@@ -11,6 +11,7 @@ use crate::{Shared, otp::Pending, session::Proof, store::Credentials};
 /// Answers the same, in the same time, for an unknown address and a wrong password.
 pub(crate) async fn login(state: Shared, request: Login) -> Result<Tokens, Refusal> {
     let LoginBody { email, password, device } = request.body;
+    state.logins.take(&email, 1)?;
     let found = state.store.credentials(&email).await?;
     let stored = found.as_ref().and_then(|found| found.password_hash.as_deref());
     let right = state.passwords.verify(password.expose(), stored).await?;
