@@ -1,13 +1,12 @@
 //! Load on a running Natter, from outside as its clients are, and what became of every message.
 
-mod engine;
-mod idle;
+mod client;
+mod latency;
 mod ledger;
-mod notify;
-mod packet;
 mod people;
+mod processes;
 mod report;
-mod run;
+mod scenario;
 mod target;
 
 use std::{fmt::Display, process::ExitCode};
@@ -15,6 +14,8 @@ use std::{fmt::Display, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+
+use scenario::{idle, notify, send};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -33,7 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Messages in direct chats, over sockets whose gateways differ.
-    Send(run::Options),
+    Send(send::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
     /// A group whose members are not looking: how fast they are told.
@@ -52,7 +53,7 @@ async fn main() -> ExitCode {
 async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
     let sound = match command {
         Command::Send(options) => {
-            let report = run::send(options).await?;
+            let report = send::send(options).await?;
             print(&report, json)?;
             report.is_sound()
         }

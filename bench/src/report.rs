@@ -1,26 +1,15 @@
 //! What a run has shown, as a table and as JSON.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::Deref,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, ops::Deref};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
+    latency::{self, Latencies, Times, Window, decimal},
     ledger::{Answer, Ledger},
-    run::Options,
+    processes::Usages,
+    scenario::send::Options,
 };
-
-/// The time that counts.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    pub from: Instant,
-    pub to: Instant,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,18 +32,12 @@ pub struct Report {
     refused: BTreeMap<String, u64>,
     /// Why connections ended before the run did.
     disconnected: Vec<String>,
-}
-
-/// In milliseconds.
-#[derive(Serialize)]
-struct Latencies {
-    count: u64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    #[serde(rename = "p99.9")]
-    p999: f64,
-    max: f64,
+    /// CPU microseconds of the system, without this program, for each acknowledged message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_per_message: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_cpu_per_message: Option<f64>,
+    processes: Usages,
 }
 
 impl Report {
@@ -63,9 +46,10 @@ impl Report {
         window: Window,
         ledgers: impl Iterator<Item = impl Deref<Target = Ledger>>,
         disconnected: Vec<String>,
+        processes: Usages,
     ) -> Self {
         let (mut sent, mut acknowledged, mut lost, mut doubled, mut out_of_order) = (0, 0, 0, 0, 0);
-        let (mut acks, mut deliveries) = (histogram(), histogram());
+        let (mut acks, mut deliveries) = (Times::default(), Times::default());
         let mut refused = BTreeMap::new();
         for ledger in ledgers {
             out_of_order += ledger.out_of_order;
@@ -80,28 +64,34 @@ impl Report {
                 match message.answer {
                     Answer::Accepted(at) => {
                         acknowledged += u64::from(window.contains(at));
-                        record(&mut acks, in_window, at - message.intended);
+                        if in_window {
+                            acks.record(at - message.intended);
+                        }
                     }
                     Answer::Awaited => *refused.entry("no_answer".to_owned()).or_default() += 1,
                     Answer::Refused => {}
                 }
-                if let Some(at) = message.delivered() {
-                    record(&mut deliveries, in_window, at - message.intended);
+                if let (true, Some(at)) = (in_window, message.delivered()) {
+                    deliveries.record(at - message.intended);
                 }
             }
         }
+        let per_message = |seconds: Option<f64>| seconds.map(|seconds| seconds * 1_000_000.0 / decimal(acknowledged));
         Self {
             options,
             sent,
             acknowledged,
-            sends_per_second: decimal(acknowledged) / (window.to - window.from).as_secs_f64(),
-            acknowledged_after: Latencies::of(&acks),
-            delivered_after: Latencies::of(&deliveries),
+            sends_per_second: decimal(acknowledged) / window.seconds(),
+            acknowledged_after: acks.latencies(),
+            delivered_after: deliveries.latencies(),
             lost,
             doubled,
             out_of_order,
             refused,
             disconnected,
+            cpu_per_message: per_message(processes.system_cpu()),
+            gateway_cpu_per_message: per_message(processes.gateway_cpu()),
+            processes,
         }
     }
 
@@ -119,12 +109,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, acknowledged, sends_per_second, lost, doubled, out_of_order, .. } = self;
         writeln!(f, "{sends_per_second:.0} sends/s ({sent} sent, {acknowledged} acknowledged in time)")?;
-        writeln!(f, "{:<18}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}", "ms", "p50", "p90", "p99", "p99.9", "max", "count")?;
+        writeln!(f, "{}", latency::HEAD)?;
         for (name, latencies) in
             [("send -> ack", &self.acknowledged_after), ("send -> delivered", &self.delivered_after)]
         {
-            let Latencies { count, p50, p90, p99, p999, max } = latencies;
-            writeln!(f, "{name:<18}{p50:>9.2}{p90:>9.2}{p99:>9.2}{p999:>9.2}{max:>9.2}{count:>10}")?;
+            writeln!(f, "{name:<18}{latencies}")?;
         }
         write!(f, "lost {lost}, doubled {doubled}, out of order {out_of_order}, refused ")?;
         let refused: Vec<_> = self.refused.iter().map(|(code, count)| format!("{count} {code}")).collect();
@@ -132,37 +121,9 @@ impl fmt::Display for Report {
         if let Some(reason) = self.disconnected.first() {
             write!(f, "\n{} connections ended, the first because {reason}", self.disconnected.len())?;
         }
-        Ok(())
+        if let (Some(all), Some(gateways)) = (self.cpu_per_message, self.gateway_cpu_per_message) {
+            write!(f, "\nCPU per message {all:.0} us without this program's, {gateways:.0} us of it the gateways'")?;
+        }
+        write!(f, "\n{}", self.processes)
     }
-}
-
-impl Window {
-    fn contains(self, at: Instant) -> bool {
-        (self.from..self.to).contains(&at)
-    }
-}
-
-impl Latencies {
-    fn of(micros: &Histogram<u64>) -> Self {
-        let ms = |micros| Duration::from_micros(micros).as_secs_f64() * 1_000.0;
-        let at = |quantile| ms(micros.value_at_quantile(quantile));
-        Self { count: micros.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: ms(micros.max()) }
-    }
-}
-
-/// Of microseconds up to a minute, with three digits.
-#[expect(clippy::expect_used, reason = "these bounds are valid")]
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds of a histogram")
-}
-
-fn record(histogram: &mut Histogram<u64>, in_window: bool, time: Duration) {
-    if in_window {
-        histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    }
-}
-
-/// A count as a number that can be divided; no run has four thousand million messages.
-fn decimal(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 
-use crate::packet::{self, Packet};
+use super::packet::{self, Packet};
 
 /// From the TCP connection to the namespace.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(20);

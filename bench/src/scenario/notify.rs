@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use crate::{
     people::{self, Person},
+    processes::Usages,
     target::Target,
 };
 
@@ -46,12 +47,14 @@ pub struct Report {
     /// Seconds from the first send until all were told of the last message.
     all: f64,
     notifications_per_second: f64,
+    processes: Usages,
 }
 
 /// Sends into a group and waits until everybody is told.
 pub async fn notify(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
-    let (http, url) = (Client::new(), &options.target.gateways[0]);
+    let system = options.target.find()?;
+    let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
+    let (http, url) = (Client::new(), &system.gateways[0]);
     let members: Vec<&str> = people[1..].iter().map(|person| person.id.as_str()).collect();
     let group = json!({ "type": "group", "name": "Bench", "memberIds": members });
     let chat = post(&http, &format!("{url}/api/chats"), &people[0], &group).await?;
@@ -61,7 +64,7 @@ pub async fn notify(options: &Options) -> Result<Report> {
     // Everybody knows of the group before the clock starts.
     wait(&http, url, &sample, chat, "added", 1).await?;
 
-    let started = Instant::now();
+    let (started, processes) = (Instant::now(), system.processes.look());
     let mut first = 0.0;
     for number in 1..=options.messages {
         let message = json!({ "chatId": chat, "clientId": number.to_string(), "text": format!("message {number}") });
@@ -74,7 +77,8 @@ pub async fn notify(options: &Options) -> Result<Report> {
     wait(&http, url, &sample, chat, "message", options.messages.into()).await?;
     let all = started.elapsed().as_secs_f64();
     let told = f64::from(options.messages) * f64::from(options.people - 1);
-    Ok(Report { options: options.clone(), first, all, notifications_per_second: told / all })
+    let processes = system.processes.since(&processes);
+    Ok(Report { options: options.clone(), first, all, notifications_per_second: told / all, processes })
 }
 
 /// Waits until each of these has a notification of this type about so many messages.
@@ -106,6 +110,7 @@ impl fmt::Display for Report {
         writeln!(f, "{messages} messages to a group of {people}, nobody connected")?;
         writeln!(f, "the first was known to all after:  {:.2} s", self.first)?;
         writeln!(f, "the last was known to all after:   {:.2} s", self.all)?;
-        write!(f, "notifications/s:                   {:.0}", self.notifications_per_second)
+        writeln!(f, "notifications/s:                   {:.0}", self.notifications_per_second)?;
+        write!(f, "{}", self.processes)
     }
 }

@@ -20,12 +20,12 @@ use tokio::{
 };
 
 use crate::{
-    engine::{self, Sender},
+    client::{self, Packet, Sender},
+    latency::Window,
     ledger::{Ledger, MEMBERS},
-    packet::{self, Packet},
     people::{self, Person},
-    report::{Report, Window},
-    target::Target,
+    report::Report,
+    target::{System, Target},
 };
 
 /// An answer that has not come by then does not hold up its place any longer.
@@ -68,15 +68,16 @@ pub struct Options {
 
 /// Loads the system with messages and says what became of them. The error is that there was nothing to measure.
 pub async fn send(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
-    let chats = people::open_chats(&options.target.gateways, &people, options.chats.into()).await?;
+    let system = options.target.find()?;
+    let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
+    let chats = people::open_chats(&system.gateways, &people, options.chats.into()).await?;
     let chats = Arc::new(Chats::new(chats, options.text.into()));
     // After the chats: a socket is in all of them from its first moment.
-    let (senders, connections) = connect(options, &people, &chats).await?;
+    let (senders, connections) = connect(&system, &people, &chats).await?;
 
     let start = Instant::now();
-    let from = start + Duration::from_secs(options.warm_up);
-    let window = Window { from, to: from + Duration::from_secs(options.seconds) };
+    let window = Window::after(start, options.warm_up, options.seconds);
+    let processes = tokio::spawn(system.processes.clone().during(window));
     let senders = Arc::new(senders);
     let load = Load { chats: Arc::clone(&chats), senders: Arc::clone(&senders) };
     match options.rate {
@@ -90,14 +91,20 @@ pub async fn send(options: &Options) -> Result<Report> {
     let ended = join_all(connections).await;
     let ended = ended.into_iter().filter_map(|end| end.map_err(anyhow::Error::from).flatten().err());
     let disconnected = ended.map(|reason| format!("{reason:#}")).collect();
-    let report = Report::new(options.clone(), window, chats.all.iter().map(|chat| chat.ledger()), disconnected);
+    let report = Report::new(
+        options.clone(),
+        window,
+        chats.all.iter().map(|chat| chat.ledger()),
+        disconnected,
+        processes.await?,
+    );
     ensure!(report.has_acknowledged(), "no message was acknowledged: {report}");
     Ok(report)
 }
 
 /// A socket for everybody.
 async fn connect(
-    options: &Options,
+    system: &System,
     people: &[Person],
     chats: &Arc<Chats>,
 ) -> Result<(Vec<Sender>, Vec<JoinHandle<Result<()>>>)> {
@@ -106,8 +113,7 @@ async fn connect(
     for (index, person) in people.iter().enumerate() {
         let chats = Arc::clone(chats);
         let incoming = move |packet: Packet<'_>, now| chats.receive(index, &packet, now);
-        let (sender, connection) =
-            engine::connect(&options.target.gateways[person.gateway], &person.token, incoming).await?;
+        let (sender, connection) = client::connect(&system.gateways[person.gateway], &person.token, incoming).await?;
         senders.push(sender);
         connections.push(connection);
     }
@@ -275,7 +281,7 @@ impl Load {
         let (number, sender, answer) = self.chats.all[chat].ledger().begin(intended);
         let message = NewMessage { chat_id: id, client_id: number.to_string(), text: &self.chats.text };
         let ack = self.chats.ack_id(chat, number) as u64;
-        let sent = packet::event(ack, "message:send", &message);
+        let sent = client::event(ack, "message:send", &message);
         if sent.and_then(|packet| self.senders[members[sender]].send(packet)).is_err() {
             self.chats.all[chat].ledger().refused(number, "disconnected");
         }
