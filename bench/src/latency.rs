@@ -59,6 +59,11 @@ impl Times {
         self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    #[expect(clippy::expect_used, reason = "all have the same bounds")]
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("histograms of the same bounds");
+    }
+
     pub fn latencies(&self) -> Latencies {
         let ms = |micros| Duration::from_micros(micros).as_secs_f64() * 1_000.0;
         let at = |quantile| ms(self.0.value_at_quantile(quantile));

@@ -1,11 +1,13 @@
 //! Load on a running Natter, from outside as its clients are, and what became of every message.
 
+mod body;
 mod client;
+mod closed;
 mod latency;
-mod ledger;
+mod limit;
+mod load;
 mod people;
 mod processes;
-mod report;
 mod scenario;
 mod target;
 
@@ -15,7 +17,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use scenario::{idle, notify, send};
+use scenario::{idle, limit as limits, notify, send};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -37,8 +39,13 @@ enum Command {
     Send(send::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
+    /// What no design can beat on this machine: the parts that Natter stands on, bare.
+    Limit(limits::Options),
     /// A group whose members are not looking: how fast they are told.
     Notify(notify::Options),
+    /// The server of the limit of deliveries.
+    #[command(hide = true)]
+    BareServer,
 }
 
 #[tokio::main]
@@ -61,6 +68,15 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
             let report = idle::idle(options).await?;
             print(&report, json)?;
             report.is_sound()
+        }
+        Command::Limit(options) => {
+            let report = limits::limit(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+        Command::BareServer => {
+            limit::server::serve().await?;
+            true
         }
         Command::Notify(options) => {
             print(&notify::notify(options).await?, json)?;

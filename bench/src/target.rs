@@ -1,6 +1,7 @@
 //! What load is put on.
 
 use std::{
+    env::temp_dir,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::processes::{Process, Processes};
 
@@ -44,6 +47,8 @@ pub struct System {
     pub nats: String,
     /// What it consists of, and this program. Without a `cargo dev`, only the latter is known.
     pub processes: Processes,
+    /// Where it keeps its data; a place on the same disk is worth as much.
+    data: Option<PathBuf>,
 }
 
 /// What `cargo dev` notes, as far as it is of use here.
@@ -72,7 +77,22 @@ impl Target {
             mail: mail.unwrap_or(running.mail),
             nats: nats.unwrap_or(running.nats_monitoring),
             processes: Processes::and_this(running.processes),
+            data: self.data.is_dir().then_some(self.data.clone()),
         })
+    }
+}
+
+impl System {
+    /// What NATS tells about itself under this path.
+    pub async fn ask_nats(&self, path: &str) -> Result<Value> {
+        let answer = reqwest::get(format!("{}/{path}", self.nats)).await.context("NATS' monitoring port")?;
+        Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
+    }
+
+    /// An empty folder beside the system's data, removed on drop; elsewhere if it is not known where those are.
+    pub fn scratch(&self) -> Result<TempDir> {
+        let folder = self.data.as_ref().map_or_else(|| Ok(temp_dir()), |data| data.canonicalize())?;
+        Ok(tempfile::Builder::new().prefix("bench-").tempdir_in(folder)?)
     }
 }
 

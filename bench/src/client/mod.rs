@@ -4,4 +4,4 @@ mod engine;
 mod packet;
 
 pub use engine::{Sender, connect};
-pub use packet::{Packet, event};
+pub use packet::{Nack, Packet, event, first};

@@ -12,7 +12,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::{client, people, processes::Usages, target::Target};
+use crate::{
+    client, people,
+    processes::Usages,
+    target::{System, Target},
+};
 
 /// Connections made at a time.
 const AT_A_TIME: usize = 16;
@@ -67,7 +71,7 @@ struct Counts {
 pub async fn idle(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
     let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
-    let (before, processes) = (Counts::read(&system.nats).await?, system.processes.look());
+    let (before, processes) = (Counts::read(&system).await?, system.processes.look());
     let started = Instant::now();
     let connect = |person: people::Person| {
         let url = system.gateways[person.gateway].clone();
@@ -78,10 +82,10 @@ pub async fn idle(options: &Options) -> Result<Report> {
     let connecting = started.elapsed().as_secs_f64();
 
     sleep(SETTLED).await;
-    let (from, processes_connecting) = (Counts::read(&system.nats).await?, system.processes.since(&processes));
+    let (from, processes_connecting) = (Counts::read(&system).await?, system.processes.since(&processes));
     let processes = system.processes.look();
     sleep(Duration::from_secs(options.seconds)).await;
-    let (to, processes) = (Counts::read(&system.nats).await?, system.processes.since(&processes));
+    let (to, processes) = (Counts::read(&system).await?, system.processes.since(&processes));
 
     drop(senders);
     let ends = join_all(ends).await.into_iter();
@@ -106,12 +110,8 @@ fn seconds(options: &Options) -> f64 {
 }
 
 impl Counts {
-    async fn read(nats: &str) -> Result<Self> {
-        let get = async |path: &str| -> Result<Value> {
-            let answer = reqwest::get(format!("{nats}/{path}")).await.context("the monitoring port")?;
-            Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
-        };
-        let (server, streams) = (get("varz").await?, get("jsz?streams=true").await?);
+    async fn read(system: &System) -> Result<Self> {
+        let (server, streams) = (system.ask_nats("varz").await?, system.ask_nats("jsz?streams=true").await?);
         let stream = streams["account_details"].as_array().into_iter().flatten();
         let mut stream = stream.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
         let presence = stream.find(|stream| stream["name"] == PRESENCE).context("there is no bucket PRESENCE")?;
