@@ -26,7 +26,7 @@ pub struct Refused {
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
     /// What was completed in the window, and the same per second.
-    done: u64,
+    pub done: u64,
     pub per_second: f64,
     /// How long each of them took.
     pub took: Latencies,

@@ -8,6 +8,7 @@ mod limit;
 mod load;
 mod people;
 mod processes;
+mod rest;
 mod scenario;
 mod target;
 
@@ -17,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use scenario::{idle, limit as limits, notify, send};
+use scenario::{group, idle, limit as limits, notify, send};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -37,6 +38,8 @@ struct Cli {
 enum Command {
     /// Messages in direct chats, over sockets whose gateways differ.
     Send(send::Options),
+    /// Messages in one group of many sockets.
+    Group(group::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
     /// What no design can beat on this machine: the parts that Natter stands on, bare.
@@ -61,6 +64,11 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
     let sound = match command {
         Command::Send(options) => {
             let report = send::send(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+        Command::Group(options) => {
+            let report = group::group(options).await?;
             print(&report, json)?;
             report.is_sound()
         }

@@ -21,6 +21,7 @@ pub struct Book {
     chats: Vec<Chat>,
     by_id: HashMap<String, usize>,
     text: String,
+    tally: Arc<Tally>,
 }
 
 pub struct Chat {
@@ -77,7 +78,7 @@ impl Book {
             ledger: Ledger::new(last_seq, sockets.len(), until, Arc::clone(tally)).into(),
             sockets,
         };
-        Self { chats: rooms.into_iter().map(chat).collect(), by_id, text: "x".repeat(text) }
+        Self { chats: rooms.into_iter().map(chat).collect(), by_id, text: "x".repeat(text), tally: Arc::clone(tally) }
     }
 
     pub fn chats(&self) -> &[Chat] {
@@ -95,6 +96,10 @@ impl Book {
         match packet {
             Packet::Event { name: "message:new", args } => {
                 self.arrived(socket, args, now).with_context(|| format!("message {args}"))
+            }
+            Packet::Event { name, .. } => {
+                self.tally.heard(name, now);
+                Ok(())
             }
             Packet::Ack { id, args } => self.answered(*id, args, now).with_context(|| format!("answer {args}")),
             _ => Ok(()),

@@ -11,6 +11,7 @@ use super::{
     tally::{Counts, Tally},
 };
 use crate::{
+    closed::Rate,
     latency::{self, Latencies, Window, decimal},
     processes::Usages,
 };
@@ -26,6 +27,8 @@ pub struct Outcome {
     /// Arrivals at all sockets, the senders' own among them, in the same way.
     delivered: u64,
     pub deliveries_per_second: f64,
+    /// Other events that arrived in the window, by their names.
+    other_events: BTreeMap<String, u64>,
     /// From when a message of the window was to be sent until its sender had the acknowledgement.
     acknowledged_after: Latencies,
     /// ... until each of the other sockets had it.
@@ -42,7 +45,7 @@ pub struct Outcome {
     disconnected: Vec<String>,
     /// CPU time in the window in microseconds for each acknowledged message and for each arrival, without this program's.
     cpu_per_message: Option<f64>,
-    cpu_per_delivery: Option<f64>,
+    pub cpu_per_delivery: Option<f64>,
     /// The gateways' share of that.
     gateway_cpu_per_message: Option<f64>,
     pub gateway_cpu_per_delivery: Option<f64>,
@@ -74,7 +77,7 @@ impl Outcome {
                 }
             }
         }
-        let Counts { acknowledged, delivered, acks, deliveries, lags } = &*tally.counts();
+        let Counts { acknowledged, delivered, others, acks, deliveries, lags } = &*tally.counts();
         let each = |seconds: Option<f64>, of: u64| Some(seconds? * 1_000_000.0 / decimal(of.max(1)));
         let (system, gateways) = (processes.system_cpu(), processes.gateway_cpu());
         Self {
@@ -83,6 +86,7 @@ impl Outcome {
             sends_per_second: decimal(*acknowledged) / window.seconds(),
             delivered: *delivered,
             deliveries_per_second: decimal(*delivered) / window.seconds(),
+            other_events: others.clone(),
             acknowledged_after: acks.latencies(),
             delivered_after: deliveries.latencies(),
             sent_late: lags.latencies(),
@@ -102,6 +106,16 @@ impl Outcome {
     /// Nothing was lost, doubled or out of order, and every connection lived to see it.
     pub fn is_sound(&self) -> bool {
         (self.lost, self.doubled, self.out_of_order, self.disconnected.len()) == (0, 0, 0, 0)
+    }
+
+    /// The arrivals as a rate.
+    pub fn deliveries(&self) -> Rate {
+        Rate {
+            done: self.delivered,
+            per_second: self.deliveries_per_second,
+            took: self.delivered_after.clone(),
+            refused: self.refused.clone(),
+        }
     }
 
     /// The error is that there was nothing to measure.
@@ -126,6 +140,7 @@ impl fmt::Display for Outcome {
         if let Some(reason) = self.disconnected.first() {
             write!(f, "\n{} connections ended, the first because {reason}", self.disconnected.len())?;
         }
+        self.other_events.iter().try_for_each(|(name, count)| write!(f, "\nalso arrived {count} {name}"))?;
         for (what, all, gateways) in [
             ("message", self.cpu_per_message, self.gateway_cpu_per_message),
             ("delivery", self.cpu_per_delivery, self.gateway_cpu_per_delivery),

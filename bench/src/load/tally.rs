@@ -1,6 +1,7 @@
 //! What all chats of a run have in common: how many and how fast.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
@@ -23,6 +24,8 @@ pub struct Counts {
     /// had them.
     pub acks: Times,
     pub deliveries: Times,
+    /// What else arrived in the window, by its name.
+    pub others: BTreeMap<String, u64>,
     /// By how much they were sent too late.
     pub lags: Times,
 }
@@ -54,6 +57,17 @@ impl Tally {
         counts.delivered += u64::from(window.contains(at));
         if to_other && window.contains(intended) {
             counts.deliveries.record(at - intended);
+        }
+    }
+
+    pub(super) fn heard(&self, event: &str, at: Instant) {
+        if !self.window.get().is_some_and(|window| window.contains(at)) {
+            return;
+        }
+        let mut counts = self.counts();
+        match counts.others.get_mut(event) {
+            Some(count) => *count += 1,
+            None => drop(counts.others.insert(event.to_owned(), 1)),
         }
     }
 

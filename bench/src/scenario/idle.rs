@@ -70,7 +70,7 @@ struct Counts {
 /// Connects people and looks at NATS while they do nothing.
 pub async fn idle(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
-    let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
+    let people = people::sign_up(&system, options.people.into()).await?;
     let (before, processes) = (Counts::read(&system).await?, system.processes.look());
     let started = Instant::now();
     let connect = |person: people::Person| {

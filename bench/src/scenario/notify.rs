@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use reqwest::Client;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::{
     people::{self, Person},
     processes::Usages,
+    rest,
     target::Target,
 };
 
@@ -53,12 +54,10 @@ pub struct Report {
 /// Sends into a group and waits until everybody is told.
 pub async fn notify(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
-    let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
+    let people = people::sign_up(&system, options.people.into()).await?;
     let (http, url) = (Client::new(), &system.gateways[0]);
-    let members: Vec<&str> = people[1..].iter().map(|person| person.id.as_str()).collect();
-    let group = json!({ "type": "group", "name": "Bench", "memberIds": members });
-    let chat = post(&http, &format!("{url}/api/chats"), &people[0], &group).await?;
-    let chat = chat["id"].as_str().context("no chat")?;
+    let chat = people::open_group(&system, &people, (0..people.len()).collect()).await?;
+    let chat = chat.id.as_str();
     let step = (people.len() / SAMPLE).max(1);
     let sample: Vec<&Person> = people[1..].iter().rev().step_by(step).collect();
     // Everybody knows of the group before the clock starts.
@@ -68,7 +67,7 @@ pub async fn notify(options: &Options) -> Result<Report> {
     let mut first = 0.0;
     for number in 1..=options.messages {
         let message = json!({ "chatId": chat, "clientId": number.to_string(), "text": format!("message {number}") });
-        post(&http, &format!("{url}/api/messages"), &people[0], &message).await?;
+        let _: Value = rest::post(&http, &format!("{url}/api/messages"), Some(&people[0].token), &message).await?;
         if number == 1 {
             wait(&http, url, &sample, chat, "message", 1).await?;
             first = started.elapsed().as_secs_f64();
@@ -97,11 +96,6 @@ async fn wait(http: &Client, url: &str, people: &[&Person], chat: &str, kind: &s
         }
     }
     Ok(())
-}
-
-async fn post(http: &Client, url: &str, person: &Person, body: &Value) -> Result<Value> {
-    let answer = http.post(url).bearer_auth(&person.token).json(body).send().await?;
-    Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
 }
 
 impl fmt::Display for Report {

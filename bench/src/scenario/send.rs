@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     limit::{Around, append},
-    load::{self, Outcome, Room, Seat, Shape, Until},
+    load::{self, Outcome, Room, Shape, Until},
     people,
     target::Target,
 };
@@ -66,13 +66,10 @@ impl Options {
 /// Loads the system with messages and says what became of them. The error is that there was nothing to measure.
 pub async fn send(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
-    let people = people::sign_up(&system.gateways, &system.mail, options.people.into()).await?;
-    let chats = people::open_chats(&system.gateways, &people, options.chats.into()).await?;
-    let seats: Vec<_> = people
-        .iter()
-        .map(|person| Seat { gateway: system.gateways[person.gateway].clone(), token: person.token.clone() })
-        .collect();
-    let room = |people::Chat { id, last_seq, members }| Room { id, last_seq, sockets: members.into() };
+    let people = people::sign_up(&system, options.people.into()).await?;
+    let chats = people::open_chats(&system, &people, options.chats.into()).await?;
+    let seats: Vec<_> = people.iter().map(|person| person.seat(&system)).collect();
+    let room = |people::Chat { id, last_seq, members }| Room { id, last_seq, sockets: members };
     let rooms: Vec<_> = chats.into_iter().map(room).collect();
 
     // An open loop has no rate of its own to compare.
