@@ -1,13 +1,15 @@
 //! Load on a running Natter, from outside as its clients are, and what became of every message.
 
-mod engine;
-mod idle;
-mod ledger;
-mod notify;
-mod packet;
+mod body;
+mod client;
+mod closed;
+mod latency;
+mod limit;
+mod load;
 mod people;
-mod report;
-mod run;
+mod processes;
+mod rest;
+mod scenario;
 mod target;
 
 use std::{fmt::Display, process::ExitCode};
@@ -15,6 +17,8 @@ use std::{fmt::Display, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+
+use scenario::{group, idle, limit as limits, notify, send};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -33,11 +37,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Messages in direct chats, over sockets whose gateways differ.
-    Send(run::Options),
+    Send(send::Options),
+    /// Messages in one group of many sockets.
+    Group(group::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
+    /// What no design can beat on this machine: the parts that Natter stands on, bare.
+    Limit(limits::Options),
     /// A group whose members are not looking: how fast they are told.
     Notify(notify::Options),
+    /// The server of the limit of deliveries.
+    #[command(hide = true)]
+    BareServer,
 }
 
 #[tokio::main]
@@ -52,7 +63,12 @@ async fn main() -> ExitCode {
 async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
     let sound = match command {
         Command::Send(options) => {
-            let report = run::send(options).await?;
+            let report = send::send(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+        Command::Group(options) => {
+            let report = group::group(options).await?;
             print(&report, json)?;
             report.is_sound()
         }
@@ -60,6 +76,15 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
             let report = idle::idle(options).await?;
             print(&report, json)?;
             report.is_sound()
+        }
+        Command::Limit(options) => {
+            let report = limits::limit(options).await?;
+            print(&report, json)?;
+            report.is_sound()
+        }
+        Command::BareServer => {
+            limit::server::serve().await?;
+            true
         }
         Command::Notify(options) => {
             print(&notify::notify(options).await?, json)?;

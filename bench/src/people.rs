@@ -8,20 +8,20 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use reqwest::{Client, header::RETRY_AFTER};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::Client;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
+
+use crate::{load::Seat, rest::post, target::System};
 
 /// Requests at a time: signing up is no part of what is measured.
 const AT_A_TIME: usize = 8;
 /// From the last request for a code until all letters are there.
 const LETTERS_DEADLINE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// A request that is refused with `Retry-After` is tried so many times.
-const TRIES: usize = 5;
 
 /// Somebody who has signed in.
 pub struct Person {
@@ -32,12 +32,12 @@ pub struct Person {
     pub gateway: usize,
 }
 
-/// A direct chat.
+/// A chat.
 pub struct Chat {
     pub id: String,
     pub last_seq: u64,
     /// Its members, by their place among all people.
-    pub members: [usize; 2],
+    pub members: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +59,16 @@ struct OpenedChat {
     last_seq: u64,
 }
 
-/// Signs up so many new people, in turn at each of the gateways. `mail` is where the mail service writes its letters.
-pub async fn sign_up(gateways: &[String], mail: &Path, count: usize) -> Result<Vec<Person>> {
+impl Person {
+    /// A socket for this person.
+    pub fn seat(&self, system: &System) -> Seat {
+        Seat { gateway: system.gateways[self.gateway].clone(), token: self.token.clone() }
+    }
+}
+
+/// Signs up so many new people, in turn at each of the gateways.
+pub async fn sign_up(system: &System, count: usize) -> Result<Vec<Person>> {
+    let System { gateways, mail, .. } = system;
     let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
     let people: Vec<_> = (0..count).map(|index| (index, format!("bench-{run:x}-{index}@example.org"))).collect();
     let http = &Client::new();
@@ -87,7 +95,8 @@ pub async fn sign_up(gateways: &[String], mail: &Path, count: usize) -> Result<V
 }
 
 /// Opens so many direct chats, each between two people of different gateways, if there are different ones.
-pub async fn open_chats(gateways: &[String], people: &[Person], count: usize) -> Result<Vec<Chat>> {
+pub async fn open_chats(system: &System, people: &[Person], count: usize) -> Result<Vec<Chat>> {
+    let gateways = &system.gateways;
     let pairs = pairs(people.len(), gateways.len());
     ensure!(pairs.len() >= count, "{} people are enough for {} chats", people.len(), pairs.len());
     let http = &Client::new();
@@ -96,9 +105,19 @@ pub async fn open_chats(gateways: &[String], people: &[Person], count: usize) ->
         let url = format!("{}/api/chats", gateways[from.gateway]);
         let body = json!({ "type": "direct", "userId": to.id });
         let OpenedChat { id, last_seq } = post(http, &url, Some(&from.token), &body).await?;
-        Ok(Chat { id, last_seq, members })
+        Ok(Chat { id, last_seq, members: members.into() })
     });
     opened.buffered(AT_A_TIME).try_collect().await
+}
+
+/// Opens a group of these people, by their place among all.
+pub async fn open_group(system: &System, people: &[Person], members: Vec<usize>) -> Result<Chat> {
+    let (first, others) = members.split_first().context("a group of nobody")?;
+    let (owner, others) = (&people[*first], others.iter().map(|member| people[*member].id.as_str()));
+    let body = json!({ "type": "group", "name": "Bench", "memberIds": others.collect::<Vec<_>>() });
+    let url = format!("{}/api/chats", system.gateways[owner.gateway]);
+    let OpenedChat { id, last_seq } = post(&Client::new(), &url, Some(&owner.token), &body).await?;
+    Ok(Chat { id, last_seq, members })
 }
 
 /// All pairs that a chat is wanted between, those first that give everybody one.
@@ -113,25 +132,6 @@ fn pairs(people: usize, gateways: usize) -> Vec<[usize; 2]> {
         }
     }
     pairs
-}
-
-async fn post<T: DeserializeOwned>(http: &Client, url: &str, token: Option<&str>, body: &Value) -> Result<T> {
-    for _ in 0..TRIES {
-        let request = http.post(url).json(body);
-        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
-        let response = request.send().await?;
-        let (status, wait) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
-        let answer = response.bytes().await?;
-        if status.is_success() {
-            // A 202 has nothing to say.
-            let answer = if answer.is_empty() { b"null" } else { answer.as_ref() };
-            return serde_json::from_slice(answer).with_context(|| format!("the answer of {url}"));
-        }
-        let wait = wait.as_ref().and_then(|wait| wait.to_str().ok()).and_then(|wait| wait.parse().ok());
-        let Some(wait) = wait else { bail!("{url} answers {status}: {}", String::from_utf8_lossy(&answer)) };
-        sleep(Duration::from_secs(wait)).await;
-    }
-    bail!("{url} says {TRIES} times to come later")
 }
 
 /// Waits for the letters to these addresses; the newest to each counts.

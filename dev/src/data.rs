@@ -1,7 +1,6 @@
 //! The data folder: a lock so that it is used once at a time, and secrets made at the first start.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -11,8 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use testkit::{nats::Passwords, secrets};
 
-/// What `chat` is told, kept for the owner alone while the system runs, see `rebuild`.
-pub(crate) const RUNNING: &str = "running";
+use crate::running::{RUNNING, Running};
 
 /// A data folder that this process alone uses.
 pub(crate) struct Data {
@@ -58,11 +56,11 @@ impl Data {
         self.folder.join(name)
     }
 
-    /// Leaves a note of the environment of `chat`, until this is dropped.
-    pub(crate) fn note_running(&self, environment: &BTreeMap<String, String>) -> Result<()> {
+    /// Leaves a note of what runs, for the owner alone, until this is dropped.
+    pub(crate) fn note_running(&self, running: &Running) -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.path(RUNNING))?;
-        Ok(file.write_all(&serde_json::to_vec(environment)?)?)
+        Ok(file.write_all(&serde_json::to_vec_pretty(running)?)?)
     }
 
     /// The NATS passwords of this folder.

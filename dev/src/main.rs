@@ -3,6 +3,7 @@
 mod console;
 mod data;
 mod rebuild;
+mod running;
 mod system;
 
 use std::{path::PathBuf, process::ExitCode};

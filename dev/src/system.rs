@@ -1,6 +1,6 @@
 //! What `cargo dev` runs: started in order, watched, stopped in the reverse order.
 
-use std::{env, time::Duration};
+use std::{collections::BTreeMap, env, time::Duration};
 
 use anyhow::{Error, Result, anyhow};
 use futures::future::{join_all, select_all, try_join_all};
@@ -10,7 +10,11 @@ use testkit::{
     services::{Build, Service},
 };
 
-use crate::{console::Console, data::Data};
+use crate::{
+    console::Console,
+    data::Data,
+    running::{Noted, Running},
+};
 
 /// From the start of the services until all are ready. They compile nothing, but a store may have to be recovered.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
@@ -57,10 +61,23 @@ impl System {
             let own = vec![("NATTER_HTTP__LISTEN".to_owned(), free_port::address(*port).to_string())];
             self.start_service(build, "gateway", &label, [&shared, &nats_environment(&nats, "gateway"), &own])?;
         }
-        data.note_running(&shared.into_iter().chain(nats_environment(&nats, "chat")).collect())?;
+        let environment = shared.into_iter().chain(nats_environment(&nats, "chat")).collect();
+        data.note_running(&self.running(data, gateways, environment))?;
         self.wait_until_ready().await?;
         self.announce(data, gateways, &nats.options.passwords);
         Ok(())
+    }
+
+    fn running(&self, data: &Data, gateways: &[u16], environment: BTreeMap<String, String>) -> Running {
+        let url = |port: u16| format!("http://{}", free_port::address(port));
+        let noted = |process: &Process| Noted { name: process.name().to_owned(), pid: process.pid() };
+        Running {
+            environment,
+            gateways: gateways.iter().copied().map(url).collect(),
+            nats_monitoring: self.nats.as_ref().map(|server| url(server.monitor_port)).unwrap_or_default(),
+            mail: data.path("mail"),
+            processes: self.processes().map(noted).collect(),
+        }
     }
 
     async fn wait_until_ready(&self) -> Result<()> {

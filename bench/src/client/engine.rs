@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 
-use crate::packet::{self, Packet};
+use super::packet::{self, Packet};
 
 /// From the TCP connection to the namespace.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
@@ -157,9 +157,9 @@ mod tests {
         let (passed_on, mut packets) = unbounded_channel();
         let incoming = move |packet: Packet<'_>, _| Ok(passed_on.send(format!("{packet:?}"))?);
         let (sender, connection) = connect(&url, "t", incoming).await.unwrap();
-        assert_eq!(packets.recv().await.unwrap(), r#"Event("[\"b\",2]")"#);
+        assert_eq!(packets.recv().await.unwrap(), r#"Event { name: "b", args: "2]" }"#);
         sender.send(packet::event(7, "a", &1).unwrap()).unwrap();
-        assert_eq!(packets.recv().await.unwrap(), r#"Ack { id: 7, args: "[3]" }"#);
+        assert_eq!(packets.recv().await.unwrap(), r#"Ack { id: 7, args: "3]" }"#);
         drop(sender);
         connection.await.unwrap().unwrap();
         served.await.unwrap();

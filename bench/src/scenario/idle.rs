@@ -13,8 +13,9 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::{
-    engine, people,
-    target::{Target, address},
+    client, people,
+    processes::Usages,
+    target::{System, Target},
 };
 
 /// Connections made at a time.
@@ -30,10 +31,6 @@ pub struct Options {
     #[command(flatten)]
     #[serde(flatten)]
     target: Target,
-    /// The NATS server's monitoring port
-    #[arg(long, default_value = "http://127.0.0.1:8222", value_parser = address)]
-    #[serde(skip)]
-    nats: String,
     /// People who sign up and connect, in turn at each of the gateways
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..))]
     people: u16,
@@ -55,6 +52,10 @@ pub struct Report {
     /// Messages that all clients of NATS sent and got per second while they were idle.
     nats_in_per_second: f64,
     nats_out_per_second: f64,
+    gateways: usize,
+    /// While they connected, and while they were idle.
+    processes_connecting: Usages,
+    processes: Usages,
     /// Why connections ended before the run did.
     disconnected: Vec<String>,
 }
@@ -68,21 +69,23 @@ struct Counts {
 
 /// Connects people and looks at NATS while they do nothing.
 pub async fn idle(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
-    let before = Counts::read(&options.nats).await?;
+    let system = options.target.find()?;
+    let people = people::sign_up(&system, options.people.into()).await?;
+    let (before, processes) = (Counts::read(&system).await?, system.processes.look());
     let started = Instant::now();
     let connect = |person: people::Person| {
-        let url = options.target.gateways[person.gateway].clone();
-        async move { engine::connect(&url, &person.token, |_, _| Ok(())).await }
+        let url = system.gateways[person.gateway].clone();
+        async move { client::connect(&url, &person.token, |_, _| Ok(())).await }
     };
     let connections = stream::iter(people).map(connect).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
     let (senders, ends): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
     let connecting = started.elapsed().as_secs_f64();
 
     sleep(SETTLED).await;
-    let from = Counts::read(&options.nats).await?;
+    let (from, processes_connecting) = (Counts::read(&system).await?, system.processes.since(&processes));
+    let processes = system.processes.look();
     sleep(Duration::from_secs(options.seconds)).await;
-    let to = Counts::read(&options.nats).await?;
+    let (to, processes) = (Counts::read(&system).await?, system.processes.since(&processes));
 
     drop(senders);
     let ends = join_all(ends).await.into_iter();
@@ -95,6 +98,9 @@ pub async fn idle(options: &Options) -> Result<Report> {
         presence_writes_per_second: per_second(from.presence_writes, to.presence_writes),
         nats_in_per_second: per_second(from.messages_in, to.messages_in),
         nats_out_per_second: per_second(from.messages_out, to.messages_out),
+        gateways: system.gateways.len(),
+        processes_connecting,
+        processes,
         disconnected: ended.map(|reason| format!("{reason:#}")).collect(),
     })
 }
@@ -104,12 +110,8 @@ fn seconds(options: &Options) -> f64 {
 }
 
 impl Counts {
-    async fn read(nats: &str) -> Result<Self> {
-        let get = async |path: &str| -> Result<Value> {
-            let answer = reqwest::get(format!("{nats}/{path}")).await.context("the monitoring port")?;
-            Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
-        };
-        let (server, streams) = (get("varz").await?, get("jsz?streams=true").await?);
+    async fn read(system: &System) -> Result<Self> {
+        let (server, streams) = (system.ask_nats("varz").await?, system.ask_nats("jsz?streams=true").await?);
         let stream = streams["account_details"].as_array().into_iter().flatten();
         let mut stream = stream.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
         let presence = stream.find(|stream| stream["name"] == PRESENCE).context("there is no bucket PRESENCE")?;
@@ -130,8 +132,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { target, people, seconds, .. } = &self.options;
-        writeln!(f, "{people} people at {} gateways, idle for {seconds} s", target.gateways.len())?;
+        let Options { people, seconds, .. } = &self.options;
+        writeln!(f, "{people} people at {} gateways, idle for {seconds} s", self.gateways)?;
         writeln!(f, "connected in {:.1} s", self.connecting)?;
         writeln!(f, "presence writes while connecting: {}", self.presence_writes_connecting)?;
         writeln!(f, "presence writes/s while idle:     {:.2}", self.presence_writes_per_second)?;
@@ -141,6 +143,7 @@ impl fmt::Display for Report {
             self.nats_in_per_second, self.nats_out_per_second
         )?;
         write!(f, "connections that ended early:     {}", self.disconnected.len())?;
-        self.disconnected.iter().take(3).try_for_each(|reason| write!(f, "\n  {reason}"))
+        self.disconnected.iter().take(3).try_for_each(|reason| write!(f, "\n  {reason}"))?;
+        write!(f, "\nwhile connecting\n{}\nwhile idle\n{}", self.processes_connecting, self.processes)
     }
 }

@@ -1,8 +1,8 @@
 //! Packets of Socket.IO v5 (protocol revision 5) in those of Engine.IO v4, as text and in the namespace `/` only:
 //! <https://socket.io/docs/v4/socket-io-protocol>, <https://socket.io/docs/v4/engine-io-protocol>.
 
-use anyhow::{Result, bail};
-use serde::Serialize;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// The answer to a ping.
@@ -21,9 +21,9 @@ pub enum Packet<'a> {
     Connected,
     /// It was not, or whatever else the JSON `{message}` says.
     Refused(&'a str),
-    /// `["name", argument, ...]`
-    Event(&'a str),
-    /// `[argument, ...]` for the event of this number.
+    /// An event and its arguments, see [`first`].
+    Event { name: &'a str, args: &'a str },
+    /// The arguments for the event of this number, see [`first`].
     Ack { id: u64, args: &'a str },
     /// Nothing comes after this.
     Closed,
@@ -45,9 +45,15 @@ impl<'a> Packet<'a> {
         match split(text) {
             Some(('0', _)) => Ok(Self::Connected),
             Some(('1', _)) => Ok(Self::Closed),
-            Some(('2', event)) => Ok(Self::Event(number(event).1)),
+            Some(('2', event)) => {
+                let (name, args) = named(number(event).1).with_context(|| format!("no event: {text}"))?;
+                Ok(Self::Event { name, args })
+            }
             Some(('3', ack)) => match number(ack) {
-                (Some(id), args) => Ok(Self::Ack { id, args }),
+                (Some(id), args) => {
+                    let args = args.strip_prefix('[').with_context(|| format!("no list: {text}"))?;
+                    Ok(Self::Ack { id, args })
+                }
                 (None, _) => bail!("an acknowledgement of nothing: {text}"),
             },
             Some(('4', error)) => Ok(Self::Refused(error)),
@@ -64,6 +70,28 @@ pub fn connect(token: &str) -> String {
 /// An event with one argument that is to be acknowledged under the number `ack`.
 pub fn event(ack: u64, name: &str, payload: &impl Serialize) -> Result<String> {
     Ok(format!("42{ack}{}", serde_json::to_string(&(name, payload))?))
+}
+
+/// Reads the first of arguments and leaves the others, so that nothing is read twice and nothing copied.
+pub fn first<'a, T: Deserialize<'a>>(args: &'a str) -> Result<T> {
+    Ok(T::deserialize(&mut serde_json::Deserializer::from_str(args))?)
+}
+
+/// What is read of the `error` in an acknowledgement.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Nack<'a> {
+    pub code: &'a str,
+    /// Seconds.
+    pub retry_after: Option<u64>,
+}
+
+/// The name and the arguments, without the brackets' opening one, of `["name",argument, ...]`. Names that need escapes
+/// in JSON are none of ours.
+fn named(event: &str) -> Option<(&str, &str)> {
+    let (name, rest) = event.strip_prefix('[')?.trim_start().strip_prefix('"')?.split_once('"')?;
+    let rest = rest.trim_start();
+    (!name.contains('\\')).then_some((name, rest.strip_prefix(',').unwrap_or(rest)))
 }
 
 fn split(text: &str) -> Option<(char, &str)> {
@@ -90,9 +118,10 @@ mod tests {
             ("2", Packet::Ping),
             (r#"40{"sid":"b"}"#, Packet::Connected),
             ("41", Packet::Closed),
-            (r#"42["message:new",{"seq":1}]"#, Packet::Event(r#"["message:new",{"seq":1}]"#)),
-            (r#"427["asks",{}]"#, Packet::Event(r#"["asks",{}]"#)),
-            (r#"4312[{"ok":true}]"#, Packet::Ack { id: 12, args: r#"[{"ok":true}]"# }),
+            (r#"42["message:new",{"seq":1},{}]"#, Packet::Event { name: "message:new", args: r#"{"seq":1},{}]"# }),
+            (r#"427["asks",{}]"#, Packet::Event { name: "asks", args: "{}]" }),
+            (r#"42[ "alone" ]"#, Packet::Event { name: "alone", args: "]" }),
+            (r#"4312[{"ok":true}]"#, Packet::Ack { id: 12, args: r#"{"ok":true}]"# }),
             (r#"44{"message":"unauthenticated"}"#, Packet::Refused(r#"{"message":"unauthenticated"}"#)),
         ];
         for (text, packet) in decoded {
@@ -103,9 +132,16 @@ mod tests {
     #[test]
     fn anything_else_is_an_error() {
         // Among them a pong, an upgrade, binary packets, and a number that fits nothing.
-        for text in ["", "3", "5", "4", "45-[]", "46-[]", "43[]", "4399999999999999999999[]", "ä", "4ä", "hello"] {
+        for text in ["", "3", "5", "4", "45-[]", "46-[]", "42[]", "43[]", "437", "4399999999999999999999[]", "ä", "4ä"]
+        {
             assert!(Packet::decode(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_first_argument_is_read_and_no_more() {
+        assert_eq!(first::<(u8, &str)>(r#"[1,"a"],{"prev":2}]"#).unwrap(), (1, "a"));
+        assert!(first::<u8>("]").is_err());
     }
 
     #[test]

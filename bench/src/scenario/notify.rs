@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use reqwest::Client;
 use serde::Serialize;
@@ -14,6 +14,8 @@ use tokio::time::sleep;
 
 use crate::{
     people::{self, Person},
+    processes::Usages,
+    rest,
     target::Target,
 };
 
@@ -46,26 +48,26 @@ pub struct Report {
     /// Seconds from the first send until all were told of the last message.
     all: f64,
     notifications_per_second: f64,
+    processes: Usages,
 }
 
 /// Sends into a group and waits until everybody is told.
 pub async fn notify(options: &Options) -> Result<Report> {
-    let people = people::sign_up(&options.target.gateways, &options.target.mail, options.people.into()).await?;
-    let (http, url) = (Client::new(), &options.target.gateways[0]);
-    let members: Vec<&str> = people[1..].iter().map(|person| person.id.as_str()).collect();
-    let group = json!({ "type": "group", "name": "Bench", "memberIds": members });
-    let chat = post(&http, &format!("{url}/api/chats"), &people[0], &group).await?;
-    let chat = chat["id"].as_str().context("no chat")?;
+    let system = options.target.find()?;
+    let people = people::sign_up(&system, options.people.into()).await?;
+    let (http, url) = (Client::new(), &system.gateways[0]);
+    let chat = people::open_group(&system, &people, (0..people.len()).collect()).await?;
+    let chat = chat.id.as_str();
     let step = (people.len() / SAMPLE).max(1);
     let sample: Vec<&Person> = people[1..].iter().rev().step_by(step).collect();
     // Everybody knows of the group before the clock starts.
     wait(&http, url, &sample, chat, "added", 1).await?;
 
-    let started = Instant::now();
+    let (started, processes) = (Instant::now(), system.processes.look());
     let mut first = 0.0;
     for number in 1..=options.messages {
         let message = json!({ "chatId": chat, "clientId": number.to_string(), "text": format!("message {number}") });
-        post(&http, &format!("{url}/api/messages"), &people[0], &message).await?;
+        let _: Value = rest::post(&http, &format!("{url}/api/messages"), Some(&people[0].token), &message).await?;
         if number == 1 {
             wait(&http, url, &sample, chat, "message", 1).await?;
             first = started.elapsed().as_secs_f64();
@@ -74,7 +76,8 @@ pub async fn notify(options: &Options) -> Result<Report> {
     wait(&http, url, &sample, chat, "message", options.messages.into()).await?;
     let all = started.elapsed().as_secs_f64();
     let told = f64::from(options.messages) * f64::from(options.people - 1);
-    Ok(Report { options: options.clone(), first, all, notifications_per_second: told / all })
+    let processes = system.processes.since(&processes);
+    Ok(Report { options: options.clone(), first, all, notifications_per_second: told / all, processes })
 }
 
 /// Waits until each of these has a notification of this type about so many messages.
@@ -95,17 +98,13 @@ async fn wait(http: &Client, url: &str, people: &[&Person], chat: &str, kind: &s
     Ok(())
 }
 
-async fn post(http: &Client, url: &str, person: &Person, body: &Value) -> Result<Value> {
-    let answer = http.post(url).bearer_auth(&person.token).json(body).send().await?;
-    Ok(serde_json::from_slice(&answer.error_for_status()?.bytes().await?)?)
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { people, messages, .. } = &self.options;
         writeln!(f, "{messages} messages to a group of {people}, nobody connected")?;
         writeln!(f, "the first was known to all after:  {:.2} s", self.first)?;
         writeln!(f, "the last was known to all after:   {:.2} s", self.all)?;
-        write!(f, "notifications/s:                   {:.0}", self.notifications_per_second)
+        writeln!(f, "notifications/s:                   {:.0}", self.notifications_per_second)?;
+        write!(f, "{}", self.processes)
     }
 }

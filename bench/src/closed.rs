@@ -1,0 +1,126 @@
+//! Closed loops: each of many places does one thing after the other.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::latency::{Latencies, Times, Window, decimal};
+
+/// Somebody who is refused waits at least this long.
+const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+
+/// It was refused, and why; the time to wait is what the server asks for.
+#[derive(Debug)]
+pub struct Refused {
+    pub code: String,
+    pub wait: Duration,
+}
+
+/// How fast something went.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// What was completed in the window, and the same per second.
+    pub done: u64,
+    pub per_second: f64,
+    /// How long each of them took.
+    pub took: Latencies,
+    /// By error code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+}
+
+#[derive(Default)]
+struct Place {
+    done: Times,
+    refused: BTreeMap<String, u64>,
+}
+
+/// Lets so many places `act` until the window is over; `act` gets the place's number. Its error is the run's.
+pub async fn run<A>(places: usize, window: Window, act: impl Fn(usize) -> A + Clone + Send + 'static) -> Result<Rate>
+where
+    A: Future<Output = Result<Result<(), Refused>>> + Send,
+{
+    let mut running = JoinSet::new();
+    for place in 0..places {
+        let act = act.clone();
+        running.spawn(async move {
+            let mut seen = Place::default();
+            while std::time::Instant::now() < window.to {
+                seen.count(window, act(place)).await?;
+            }
+            anyhow::Ok(seen)
+        });
+    }
+    let mut all = Place::default();
+    while let Some(place) = running.join_next().await {
+        let Place { done, refused } = place??;
+        all.done.add(&done);
+        for (code, count) in refused {
+            *all.refused.entry(code).or_default() += count;
+        }
+    }
+    let took = all.done.latencies();
+    Ok(Rate { done: took.count, per_second: decimal(took.count) / window.seconds(), took, refused: all.refused })
+}
+
+impl Place {
+    async fn count(&mut self, window: Window, act: impl Future<Output = Result<Result<(), Refused>>>) -> Result<()> {
+        let started = Instant::now();
+        match act.await? {
+            Ok(()) if window.contains(std::time::Instant::now()) => self.done.record(started.elapsed()),
+            Ok(()) => {}
+            Err(Refused { code, wait }) => {
+                *self.refused.entry(code).or_default() += 1;
+                sleep(wait.max(AFTER_REFUSAL)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rate {
+    /// The error is that there was nothing to measure.
+    pub fn measured(self) -> Result<Self> {
+        ensure!(self.done > 0, "nothing was completed: {self}");
+        Ok(self)
+    }
+}
+
+impl fmt::Display for Rate {
+    /// A row of a table of latencies after its name of 18 characters, with the rate behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:>10.0}/s", self.took, self.per_second)?;
+        self.refused.iter().try_for_each(|(code, count)| write!(f, ", {count} {code}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_done_in_the_window_counts_and_refusals_are_waited_for() {
+        let window = Window::after(std::time::Instant::now(), 0, 1);
+        let rate = run(2, window, |place| async move {
+            sleep(Duration::from_millis(10)).await;
+            let wait = Duration::from_secs(2);
+            Ok(if place == 0 { Ok(()) } else { Err(Refused { code: "rate_limited".to_owned(), wait }) })
+        });
+        let rate = rate.await.unwrap();
+        assert!((20..=100).contains(&rate.done), "{rate}");
+        assert_eq!(rate.refused["rate_limited"], 1);
+        assert!(rate.took.p50 >= 9.9, "{rate}");
+    }
+
+    #[tokio::test]
+    async fn an_error_ends_it() {
+        let window = Window::after(std::time::Instant::now(), 0, 1);
+        assert!(run(1, window, |_| async { anyhow::bail!("no") }).await.is_err());
+    }
+}

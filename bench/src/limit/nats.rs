@@ -1,0 +1,67 @@
+//! A NATS server of our own that is configured as the measured one: `nats.conf`, when it syncs, the stream of chats.
+
+use anyhow::{Context, Result};
+use async_nats::{Client, ConnectOptions, jetstream::stream};
+use contract::storage::CHAT_STREAM;
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::{
+    nats::{Options, Passwords, Server},
+    process::Output,
+};
+
+use crate::target::System;
+
+/// A running server. It ends on drop.
+pub struct Nats {
+    server: Server,
+    passwords: Passwords,
+    /// What the stream of chats is in the measured system.
+    pub stream: stream::Config,
+    _folder: TempDir,
+}
+
+impl Nats {
+    /// Starts it, with its store on the same disk as the system's.
+    pub async fn like(system: &System) -> Result<Self> {
+        let varz = system.ask_nats("varz").await?;
+        let sync = &varz["jetstream"]["config"];
+        let sync = match (sync["sync_always"].as_bool(), sync["sync_interval"].as_u64()) {
+            (Some(true), _) => "always".to_owned(),
+            (_, nanoseconds) => format!("{}ns", nanoseconds.context("the server does not say when it syncs")?),
+        };
+        let folder = system.scratch()?;
+        let options = Options {
+            name: "limit".to_owned(),
+            store: folder.path().join("store"),
+            run_folder: folder.path().to_owned(),
+            port: None,
+            monitor_port: None,
+            sync,
+            passwords: Passwords::random(),
+            cluster: None,
+        };
+        let server = Server::start(&options, Output::File(folder.path().join("log"))).await?;
+        let stream = stream_of_chats(&system.ask_nats("jsz?streams=true&config=true").await?)?;
+        Ok(Self { server, passwords: options.passwords, stream, _folder: folder })
+    }
+
+    /// A connection with the rights of a service.
+    pub async fn connect(&self, service: &str) -> Result<Client> {
+        let password = self.passwords.of(service).to_owned();
+        let options = ConnectOptions::with_user_and_password(service.to_owned(), password);
+        let options = options.custom_inbox_prefix(format!("_INBOX_{service}"));
+        Ok(options.connect(format!("nats://127.0.0.1:{}", self.server.port)).await?)
+    }
+}
+
+fn stream_of_chats(jsz: &Value) -> Result<stream::Config> {
+    let accounts = jsz["account_details"].as_array().into_iter().flatten();
+    let mut streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
+    let stream = streams.find(|stream| stream["name"] == CHAT_STREAM).context("there is no stream of chats")?;
+    let mut config: stream::Config = serde_json::from_value(stream["config"].clone())?;
+    // What the server has noted about itself.
+    config.metadata.clear();
+    config.num_replicas = 1;
+    Ok(config)
+}

@@ -1,0 +1,51 @@
+//! REST as a patient client speaks it: whoever is told to come later does.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Client, RequestBuilder, header::RETRY_AFTER};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::closed::Refused;
+
+/// A request that is refused with `Retry-After` is tried so many times.
+const TRIES: usize = 5;
+
+/// The part of a problem (RFC 9457) that is read.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+}
+
+/// Posts until it is answered; the error is any refusal that is not for a time.
+pub async fn post<T: DeserializeOwned>(http: &Client, url: &str, token: Option<&str>, body: &Value) -> Result<T> {
+    for _ in 0..TRIES {
+        let request = http.post(url).json(body);
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        match ask(request).await.with_context(|| format!("POST {url}"))? {
+            Ok(answer) => {
+                // A 202 has nothing to say.
+                let answer = if answer.is_empty() { b"null" } else { answer.as_slice() };
+                return serde_json::from_slice(answer).with_context(|| format!("the answer of {url}"));
+            }
+            Err(Refused { code, wait }) if wait.is_zero() => bail!("{url} refuses: {code}"),
+            Err(Refused { wait, .. }) => sleep(wait).await,
+        }
+    }
+    bail!("{url} says {TRIES} times to come later")
+}
+
+/// Asks once: the answer's body, or why there is none. The error is that there was no answer at all.
+pub async fn ask(request: RequestBuilder) -> Result<Result<Vec<u8>, Refused>> {
+    let response = request.send().await?;
+    let (status, wait) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
+    let answer = response.bytes().await?;
+    if status.is_success() {
+        return Ok(Ok(answer.into()));
+    }
+    let wait = wait.as_ref().and_then(|wait| wait.to_str().ok()).and_then(|wait| wait.parse().ok());
+    let code = serde_json::from_slice(&answer).map_or_else(|_| status.as_u16().to_string(), |Problem { code }| code);
+    Ok(Err(Refused { code, wait: Duration::from_secs(wait.unwrap_or_default()) }))
+}

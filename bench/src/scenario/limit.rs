@@ -1,0 +1,78 @@
+//! All limits by themselves.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use crate::{
+    closed::Rate,
+    latency,
+    limit::{append, broadcast, insert, request},
+    load::{Outcome, Room, Shape, Until},
+    target::Target,
+};
+
+#[derive(Args, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    #[command(flatten)]
+    #[serde(flatten)]
+    target: Target,
+    /// Chats that are appended to
+    #[arg(long, default_value_t = 256, value_parser = value_parser!(u16).range(1..))]
+    chats: u16,
+    /// Appends of each chat that are waited for at a time
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
+    in_flight: u16,
+    /// Sockets that are broadcast to
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u16).range(2..=10_000))]
+    sockets: u16,
+    /// Characters of each message
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..=8000))]
+    text: u16,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    options: Options,
+    /// Fenced, deduplicated, republished, in the stream that the system has, synced to disk when the system does.
+    appends: Rate,
+    /// Through NATS, as many at a time as there are chats.
+    requests: Rate,
+    /// Bulks of 500 messages into MongoDB.
+    inserts: Rate,
+    /// To sockets of socketioxide, one message at a time.
+    broadcast: Outcome,
+}
+
+pub async fn limit(options: &Options) -> Result<Report> {
+    let Options { chats, in_flight, sockets, text, .. } = *options;
+    let system = options.target.find()?;
+    let appends = append::run(&system, append::Load { chats, in_flight, text }).await?;
+    let requests = request::run(&system, chats.into()).await?;
+    let inserts = insert::run(&system, text).await?;
+    let shape = Shape { in_flight: 1, until: Until::Delivered, rate: None, warm_up: 1, seconds: 5, text };
+    let room = Room { id: "bench".to_owned(), last_seq: 0, sockets: (0..sockets.into()).collect() };
+    let broadcast = broadcast::run(&[room], sockets.into(), shape).await?;
+    Ok(Report { options: options.clone(), appends, requests, inserts, broadcast })
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.broadcast.is_sound()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { options, appends, requests, inserts, broadcast } = self;
+        writeln!(f, "{}", latency::HEAD)?;
+        writeln!(f, "{:<18}{appends}", format!("append, {} chats", options.chats))?;
+        writeln!(f, "{:<18}{requests}", "request and reply")?;
+        writeln!(f, "{:<18}{inserts}", format!("insert of {}", insert::BULK))?;
+        write!(f, "broadcast to {} sockets: {broadcast}", options.sockets)
+    }
+}

@@ -1,0 +1,102 @@
+//! Messages in direct chats, over sockets whose gateways differ.
+
+use std::{fmt, num::NonZeroU64};
+
+use anyhow::Result;
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use crate::{
+    limit::{Around, append},
+    load::{self, Outcome, Room, Shape, Until},
+    people,
+    target::Target,
+};
+
+#[derive(Args, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Options {
+    #[command(flatten)]
+    #[serde(flatten)]
+    target: Target,
+    /// People who sign up, in turn at each of the gateways
+    #[arg(long, default_value_t = 32, value_parser = value_parser!(u16).range(2..))]
+    people: u16,
+    /// Direct chats, each between two gateways; everybody is in one before somebody is in two
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u16).range(1..))]
+    chats: u16,
+    /// Messages of each chat that await their acknowledgement at a time; the next is sent when one is acknowledged
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..))]
+    in_flight: u16,
+    /// Messages per second in all chats together, sent whether or not earlier ones are answered (then --in-flight says
+    /// nothing); times are counted from when a message was to be sent
+    #[arg(long)]
+    rate: Option<NonZeroU64>,
+    /// Seconds that count; access tokens live for 15 minutes
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Seconds before them that do not count
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(..=120))]
+    warm_up: u64,
+    /// Characters of each message
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..=8000))]
+    text: u16,
+    /// Leave out what is measured before and after for the ratio: bare appends to JetStream at the same concurrency
+    #[arg(long)]
+    no_limit: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    options: Options,
+    #[serde(flatten)]
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Around>,
+}
+
+impl Options {
+    fn shape(&self) -> Shape {
+        let Self { in_flight, rate, warm_up, seconds, text, .. } = *self;
+        Shape { in_flight, until: Until::Acknowledged, rate, warm_up, seconds, text }
+    }
+}
+
+/// Loads the system with messages and says what became of them. The error is that there was nothing to measure.
+pub async fn send(options: &Options) -> Result<Report> {
+    let system = options.target.find()?;
+    let people = people::sign_up(&system, options.people.into()).await?;
+    let chats = people::open_chats(&system, &people, options.chats.into()).await?;
+    let seats: Vec<_> = people.iter().map(|person| person.seat(&system)).collect();
+    let room = |people::Chat { id, last_seq, members }| Room { id, last_seq, sockets: members };
+    let rooms: Vec<_> = chats.into_iter().map(room).collect();
+
+    // An open loop has no rate of its own to compare.
+    let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.text };
+    let compared = !options.no_limit && options.rate.is_none();
+    let before = if compared { Some(append::run(&system, append).await?) } else { None };
+    // After the chats: a socket is in all of them from its first moment.
+    let outcome = load::run(&seats, rooms, options.shape(), &system.processes).await?.measured()?;
+    let limit = match before {
+        Some(before) => {
+            let after = append::run(&system, append).await?;
+            Some(Around::new("bare fenced appends to JetStream", before, after, outcome.sends_per_second))
+        }
+        None => None,
+    };
+    Ok(Report { options: options.clone(), outcome, limit })
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.outcome.is_sound()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.outcome)?;
+        self.limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))
+    }
+}
