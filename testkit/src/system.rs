@@ -158,6 +158,11 @@ impl System {
         self.instance("gateway", index)
     }
 
+    /// How many instances of a service there are, running or not.
+    pub fn count(&self, name: &str) -> usize {
+        self.services.iter().filter(|instance| instance.name == name).count()
+    }
+
     /// An instance of a service.
     ///
     /// # Panics
