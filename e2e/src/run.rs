@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use testkit::{
     Session, System, SystemOptions,
     rest::Rest,
+    services::Build,
     socketio::{Client, Driver},
     until,
 };
@@ -59,11 +60,13 @@ pub struct Options {
     pub writers: usize,
     /// Whether each step is told.
     pub verbose: bool,
+    /// Other programs than those of this workspace.
+    pub built: Option<Build>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, faults: Vec::new(), writers: 4, verbose: false }
+        Self { seed: 1, faults: Vec::new(), writers: 4, verbose: false, built: None }
     }
 }
 
@@ -82,7 +85,8 @@ pub struct Run {
 impl Run {
     /// Starts the system and connects everybody.
     pub async fn start(options: Options) -> Self {
-        let system = SystemOptions { gateways: GATEWAYS, chats: CHAT_INSTANCES, own_mongo: true, ..Default::default() }
+        let (gateways, chats, built) = (GATEWAYS, CHAT_INSTANCES, options.built.clone());
+        let system = SystemOptions { gateways, chats, own_mongo: true, built, ..SystemOptions::default() }
             // A long run is longer than a token lives.
             .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
         let (system, driver) = (System::start(system).await, Driver::start().await);
