@@ -192,6 +192,22 @@ impl Mongo {
         self.own().start().await.expect("a running MongoDB");
     }
 
+    /// SIGSTOP: it hangs with all its connections open.
+    ///
+    /// # Panics
+    /// When the server is shared or is not ours.
+    pub fn pause(&self) {
+        self.own().with(Process::pause);
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// When the server is shared or is not ours.
+    pub fn resume(&self) {
+        self.own().with(Process::resume);
+    }
+
     /// Whether [`stop`](Self::stop) is possible: not where `NATTER_MONGO__URI` names the server.
     pub fn can_stop(&self) -> bool {
         self.own.is_some()
@@ -205,6 +221,12 @@ impl Mongo {
 impl Own {
     fn take(&self) -> Option<Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn with(&self, signal: impl FnOnce(&Process)) {
+        if let Some(server) = &*self.server.lock().unwrap_or_else(PoisonError::into_inner) {
+            signal(&server.process);
+        }
     }
 
     async fn start(&self) -> Result<String> {

@@ -22,6 +22,8 @@ pub const NAMES: [&str; 4] = ["user", "chat", "mail", "gateway"];
 /// A cargo profile and the folder that its programs are built into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
+    /// Root of the workspace that is built.
+    source: PathBuf,
     target: PathBuf,
     profile: String,
 }
@@ -37,7 +39,17 @@ impl Build {
         let target = folder.parent().context("a profile's folder is in a target folder")?.to_path_buf();
         // Programs of the `dev` profile are in `debug`.
         let profile = if profile == "debug" { "dev" } else { profile }.to_owned();
-        Ok(Self { target, profile })
+        Ok(Self { source: workspace(), target, profile })
+    }
+
+    /// The `dev` profile of the workspace in `source`, which may be a copy of this one, built into `target`.
+    pub fn of(source: PathBuf, target: PathBuf) -> Self {
+        Self { source, target, profile: "dev".to_owned() }
+    }
+
+    /// The folder of all that is built.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// The same target folder with the release profile.
@@ -56,7 +68,7 @@ impl Build {
         }
         // Along with the services so that their dependencies get the features that they have in a build of the
         // workspace, and need not be compiled a second time without them.
-        cargo.args(["--package", "dev"]).current_dir(workspace());
+        cargo.args(["--package", "dev"]).current_dir(&self.source);
         let status = Process::spawn("cargo build", cargo, Output::Inherit)?.wait().await;
         ensure!(status.success(), "the services could not be built");
         Ok(())

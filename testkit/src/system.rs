@@ -31,11 +31,13 @@ pub struct SystemOptions {
     pub own_mongo: bool,
     /// Further configuration for all services, such as shorter periods.
     pub env: Vec<(String, String)>,
+    /// Programs that have been built already; otherwise the services are built first.
+    pub built: Option<Build>,
 }
 
 impl Default for SystemOptions {
     fn default() -> Self {
-        Self { gateways: 1, chats: 1, users: 1, mails: 1, own_mongo: false, env: Vec::new() }
+        Self { gateways: 1, chats: 1, users: 1, mails: 1, own_mongo: false, env: Vec::new(), built: None }
     }
 }
 
@@ -92,7 +94,10 @@ impl System {
     }
 
     async fn try_start(options: &SystemOptions) -> Result<Self> {
-        let build = build().await?;
+        let build = match &options.built {
+            Some(built) => built.clone(),
+            None => build().await?,
+        };
         let mongo = async { if options.own_mongo { Mongo::start().await } else { Mongo::shared().await } };
         let (nats, mongo) = tokio::join!(Nats::start(), mongo);
         let folder = scratch::Folder::new("system")?;
@@ -156,6 +161,11 @@ impl System {
     /// A gateway.
     pub fn gateway(&self, index: usize) -> &Instance {
         self.instance("gateway", index)
+    }
+
+    /// How many instances of a service there are, running or not.
+    pub fn count(&self, name: &str) -> usize {
+        self.services.iter().filter(|instance| instance.name == name).count()
     }
 
     /// An instance of a service.

@@ -1,12 +1,10 @@
 //! The client that frontends are shown, `docs/examples/natter-client.mjs`, does what it says.
 
+use e2e::client::picture;
 use serde_json::{Value, json};
 use testkit::{System, SystemOptions, eventually, rest::Rest, socketio::Driver};
 
-use crate::{
-    model::picture,
-    sight::{Person, SOON, direct, person},
-};
+use crate::sight::{Person, SOON, direct, person};
 
 /// Waits until the example shows what a fetch says, which is returned.
 async fn shows_what_is(example: &testkit::socketio::Client, ben: &Person, rest: &Rest) -> Value {

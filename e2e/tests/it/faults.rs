@@ -9,6 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use e2e::{
+    fault,
+    run::{Options, Run},
+};
 use serde_json::{Value, json};
 use testkit::{System, SystemOptions, eventually, rest::Rest, socketio::Driver};
 use tokio::task::JoinHandle;
@@ -75,32 +79,6 @@ async fn wait_for_messages(person: &Person, chat: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn a_chat_instance_killed_under_load_loses_nothing() {
-    let mut system = System::start(SystemOptions { gateways: 2, chats: 2, ..SystemOptions::default() }).await;
-    let driver = Driver::start().await;
-    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await);
-    let chat = direct(&anna, &ben).await;
-    let loads = [Load::start(&anna, "anna", &chat), Load::start(&ben, "ben", &chat)];
-
-    wait_for_messages(&anna, &chat, 100).await;
-    system.instance("chat", 0).kill().await;
-    let seen = anna.seen(&chat).len();
-    wait_for_messages(&anna, &chat, seen + 100).await;
-    system.start_again("chat", 0).await;
-    system.instance("chat", 1).kill().await;
-    let seen = anna.seen(&chat).len();
-    wait_for_messages(&anna, &chat, seen + 100).await;
-
-    let mut sent = Vec::new();
-    for load in loads {
-        sent.push(load.finish().await);
-    }
-    let refused: Vec<&String> = sent.iter().flat_map(|sent| &sent.refused).collect();
-    assert!(refused.iter().all(|code| *code == "unavailable"), "{refused:?}");
-    assert_nothing_lost([&anna, &ben], &chat, &sent).await;
-}
-
-#[tokio::test]
 async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
     let system = System::start(SystemOptions { gateways: 2, own_mongo: true, ..SystemOptions::default() }).await;
     let driver = Driver::start().await;
@@ -150,21 +128,37 @@ async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
     .await;
 }
 
-#[tokio::test]
-async fn nats_restarted_under_load_loses_nothing() {
-    let mut system = System::start(SystemOptions { gateways: 2, chats: 2, ..SystemOptions::default() }).await;
-    let driver = Driver::start().await;
-    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await);
-    let chat = direct(&anna, &ben).await;
-    let loads = [Load::start(&anna, "anna", &chat), Load::start(&ben, "ben", &chat)];
-    wait_for_messages(&anna, &chat, 50).await;
-    system.nats.kill().await;
-    system.nats.start_again().await;
-    let seen = anna.seen(&chat).len();
-    wait_for_messages(&anna, &chat, seen + 50).await;
-    let mut sent = Vec::new();
-    for load in loads {
-        sent.push(load.finish().await);
+/// Each fault under load, one after the other, and then the check of all that was written.
+async fn one_after_the_other(names: &[&str], lasting: Duration) {
+    let mut run = Run::start(Options::default()).await;
+    for fault in fault::all_named(names) {
+        run.under(fault, 0, lasting).await;
     }
-    assert_nothing_lost([&anna, &ben], &chat, &sent).await;
+    run.assert_right().await;
+}
+
+#[tokio::test]
+async fn a_service_killed_under_load_loses_nothing() {
+    one_after_the_other(&["chat-kill", "gateway-kill", "user-kill", "mail-kill"], Duration::from_secs(1)).await;
+}
+
+/// Longer than the gateway waits for an answer before it asks another instance.
+#[tokio::test]
+async fn a_service_that_hangs_and_answers_late_loses_and_doubles_nothing() {
+    one_after_the_other(&["chat-pause", "gateway-pause", "user-pause"], Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
+async fn a_service_restarted_under_load_loses_nothing() {
+    one_after_the_other(&["chat-restart", "gateway-restart"], Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn nats_killed_and_hanging_under_load_loses_nothing() {
+    one_after_the_other(&["nats-kill", "nats-pause"], Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn mongodb_killed_stopped_and_hanging_under_load_loses_nothing() {
+    one_after_the_other(&["mongo-kill", "mongo-stop", "mongo-pause"], Duration::from_secs(3)).await;
 }

@@ -15,7 +15,8 @@ impl Random {
         RandomState::new().hash_one("seed") % 1_000_000
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +26,7 @@ impl Random {
 
     /// Less than `end`, which is small enough for the bias not to matter.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
+        usize::try_from(self.number() % end as u64).unwrap_or_default()
     }
 
     pub fn percent(&mut self, percent: usize) -> bool {

@@ -3,10 +3,15 @@
 use serde_json::{Map, Value, json};
 use testkit::rest::Rest;
 
-use super::{LIVE, chat::Chat, view::View};
+use super::{chat::Chat, view::View};
 
-/// Most differences that are told.
-const MOST: usize = 12;
+/// Where two pictures differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// For instance `/chats/<id>/unread`.
+    pub path: String,
+    pub said: String,
+}
 
 /// What a device shows.
 pub fn of(view: &View) -> Value {
@@ -15,7 +20,8 @@ pub fn of(view: &View) -> Value {
     json!({ "chats": chats, "presence": watched.collect::<std::collections::BTreeMap<_, _>>() })
 }
 
-fn of_chat(me: &str, chat: &Chat) -> Value {
+/// One chat as this user shows it.
+pub fn of_chat(me: &str, chat: &Chat) -> Value {
     let members: Map<String, Value> = chat.members.clone().into_iter().collect();
     let messages: Map<String, Value> =
         chat.messages.iter().map(|(seq, message)| (seq.to_string(), message.clone())).collect();
@@ -47,11 +53,9 @@ pub async fn fresh(rest: &Rest, me: &str, watched: &[String]) -> Option<Value> {
         all.insert(id, picture);
     }
     let mut presence = Map::new();
-    if LIVE {
-        let answer = rest.try_send("POST", "/api/presence", Some(json!({ "userIds": watched }))).await?;
-        for one in answer.body.as_array().filter(|_| answer.status == 200)? {
-            presence.insert(one["userId"].as_str()?.to_owned(), one.clone());
-        }
+    let answer = rest.try_send("POST", "/api/presence", Some(json!({ "userIds": watched }))).await?;
+    for one in answer.body.as_array().filter(|_| answer.status == 200)? {
+        presence.insert(one["userId"].as_str()?.to_owned(), one.clone());
     }
     Some(json!({ "chats": all, "presence": presence }))
 }
@@ -112,21 +116,16 @@ pub fn nobody_types(picture: &Value) -> bool {
     picture["chats"].as_object().unwrap().values().all(|chat| chat["typing"] == json!([]))
 }
 
-/// Where a view differs from a fresh fetch, one line each.
-pub fn differences(mut view: Value, mut fresh: Value) -> Vec<String> {
+/// Where a view differs from what it should be.
+pub fn differences(mut view: Value, mut truth: Value) -> Vec<Difference> {
     normalize(&mut view);
-    normalize(&mut fresh);
+    normalize(&mut truth);
     let mut all = Vec::new();
-    compare("", &view, &fresh, &mut all);
-    if all.len() > MOST {
-        let more = all.len() - MOST;
-        all.truncate(MOST);
-        all.push(format!("and {more} more"));
-    }
+    compare("", &view, &truth, &mut all);
     all
 }
 
-/// Who reacted first may differ where a chat was fetched between two reactions; and the gate.
+/// Who reacted first may differ where a chat was fetched between two reactions.
 fn normalize(picture: &mut Value) {
     for chat in picture["chats"].as_object_mut().unwrap().values_mut() {
         for message in chat["messages"].as_object_mut().unwrap().values_mut() {
@@ -134,28 +133,29 @@ fn normalize(picture: &mut Value) {
                 users.as_array_mut().unwrap().sort_by(|one, other| one.as_str().cmp(&other.as_str()));
             }
         }
-        if !LIVE {
-            chat.as_object_mut().unwrap().retain(|name, _| !["receipts", "unread", "typing"].contains(&name.as_str()));
-        }
     }
 }
 
-fn compare(path: &str, view: &Value, fresh: &Value, all: &mut Vec<String>) {
-    match (view, fresh) {
-        (Value::Object(view), Value::Object(fresh)) => {
-            let only_fresh = fresh.keys().filter(|name| !view.contains_key(*name));
-            for name in view.keys().chain(only_fresh) {
+fn compare(path: &str, view: &Value, truth: &Value, all: &mut Vec<Difference>) {
+    match (view, truth) {
+        (Value::Object(view), Value::Object(truth)) => {
+            let only_in_truth = truth.keys().filter(|name| !view.contains_key(*name));
+            for name in view.keys().chain(only_in_truth) {
                 let path = format!("{path}/{name}");
-                match (view.get(name), fresh.get(name)) {
-                    (Some(view), Some(fresh)) => compare(&path, view, fresh, all),
-                    (Some(view), None) => all.push(format!("{path}: only in the view: {view}")),
-                    (None, fresh) => {
-                        all.push(format!("{path}: missing in the view: {}", fresh.unwrap_or(&Value::Null)));
+                match (view.get(name), truth.get(name)) {
+                    (Some(view), Some(truth)) => compare(&path, view, truth, all),
+                    (Some(view), None) => all.push(difference(path, &format!("only here: {view}"))),
+                    (None, truth) => {
+                        all.push(difference(path, &format!("missing: {}", truth.unwrap_or(&Value::Null))));
                     }
                 }
             }
         }
-        _ if view == fresh => {}
-        _ => all.push(format!("{path}: the view has {view}, a fetch says {fresh}")),
+        _ if view == truth => {}
+        _ => all.push(difference(path.to_owned(), &format!("it has {view}, the truth is {truth}"))),
     }
+}
+
+fn difference(path: String, said: &str) -> Difference {
+    Difference { said: format!("{path}: {said}"), path }
 }

@@ -52,8 +52,6 @@ pub struct View {
     pub presence: BTreeMap<String, Value>,
     /// Whose presence is wanted.
     pub watched: BTreeSet<String>,
-    /// What should not have been.
-    pub wrong: Vec<String>,
     /// Counts what happens.
     clock: u64,
     connected_at: Option<u64>,
@@ -63,8 +61,6 @@ pub struct View {
     sync_again: bool,
     /// When an event last spoke of somebody's presence.
     presence_at: BTreeMap<String, u64>,
-    /// Cursor of the last log event of each chat on this connection.
-    chain: BTreeMap<String, u64>,
 }
 
 impl View {
@@ -179,7 +175,6 @@ impl View {
     fn connect(&mut self) -> Vec<Question> {
         self.disconnect();
         self.connected_at = Some(self.clock);
-        self.chain.clear();
         let mut questions = self.sync();
         questions.extend(self.chats.keys().map(|chat| self.ask(Need::Refresh(chat.clone()))));
         questions.push(self.ask(Need::List));
@@ -227,12 +222,6 @@ impl View {
     /// A log event of the socket.
     fn take(&mut self, logged: Logged) -> Vec<Question> {
         let Some(id) = logged.data["chatId"].as_str().map(str::to_owned) else { return Vec::new() };
-        if let Some(last) = self.chain.insert(id.clone(), logged.cursor)
-            && last != logged.prev
-        {
-            self.wrong
-                .push(format!("chat {id}: {} {} follows {last}, not {}", logged.event, logged.cursor, logged.prev));
-        }
         let mut questions = self.apply(&id, logged);
         if self.chats.get(&id).is_some_and(|chat| !chat.early.is_empty()) && !self.loading.contains_key(&id) {
             questions.extend(self.sync());
@@ -257,8 +246,6 @@ impl View {
 
     fn joined(&mut self, chat: &Value) -> Vec<Question> {
         let (id, cursor) = (chat["id"].as_str().unwrap(), chat["cursor"].as_u64().unwrap());
-        // What follows on this connection is every event after it.
-        self.chain.insert(id.to_owned(), cursor);
         if self.chats.get(id).is_some_and(|chat| chat.cursor >= cursor) { Vec::new() } else { self.load(id) }
     }
 
@@ -294,7 +281,6 @@ impl View {
     fn drop_chat(&mut self, id: &str) {
         self.chats.remove(id);
         self.loading.remove(id);
-        self.chain.remove(id);
     }
 }
 

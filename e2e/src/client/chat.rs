@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::history::Entry;
+
 /// An event of the log with its place.
 #[derive(Debug, Clone)]
 pub struct Logged {
@@ -61,6 +63,23 @@ impl Chat {
         }
     }
 
+    /// As its first event makes it; `None` if this is another one.
+    pub fn begin(first: &Entry) -> Option<Self> {
+        let Entry { cursor, event, data, .. } = first;
+        if event != "chat:created" {
+            return None;
+        }
+        let mut fresh = data.clone();
+        fresh["cursor"] = (*cursor).into();
+        Some(Self::new(&fresh, Vec::new()))
+    }
+
+    /// Takes in the next event of its log.
+    pub fn follow(&mut self, next: &Entry) {
+        self.cursor = next.cursor;
+        self.apply(&next.event, &next.data, &mut Applied::default());
+    }
+
     /// What is no part of the log, from before it was fetched.
     pub fn keep(&mut self, before: Self) {
         self.receipts = before.receipts;
@@ -100,16 +119,15 @@ impl Chat {
             let logged = first.remove();
             if logged.cursor > self.cursor {
                 self.cursor = logged.cursor;
-                self.apply(&logged, &mut applied);
+                self.apply(&logged.event, &logged.data, &mut applied);
             }
         }
         applied
     }
 
-    fn apply(&mut self, logged: &Logged, applied: &mut Applied) {
-        let data = &logged.data;
+    fn apply(&mut self, event: &str, data: &Value, applied: &mut Applied) {
         let seq = data["seq"].as_u64().unwrap_or_default();
-        match logged.event.as_str() {
+        match event {
             "message:new" => {
                 self.messages.entry(seq).or_insert_with(|| data.clone());
             }

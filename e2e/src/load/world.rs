@@ -1,25 +1,30 @@
 //! People acting: a step of the plan becomes an event or a request, and what came of it is remembered.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
-    time::Instant,
 };
 
 use serde_json::{Value, json};
 use testkit::System;
 
-use super::{
-    device::{Device, Outcome},
-    plan::{DEVICES, Op, Step, StepId},
+use super::plan::{DEVICES, Op, PEOPLE, Step, StepId};
+use crate::{
+    client::device::{Device, Outcome},
+    history::{self, What},
+    recorder::Recorder,
 };
 
 /// Everybody, and what they have done.
 pub struct World {
     pub devices: Vec<Arc<Device>>,
-    started: Instant,
+    pub recorder: Arc<Recorder>,
     /// Where each gateway is.
     pub gateways: Vec<String>,
+    /// Chats that everybody, or the first two, are in from the beginning to the end.
+    common: Mutex<Vec<String>>,
+    /// Who has chosen a status, so that who sees them how depends on more than whether they are there.
+    with_status: Mutex<BTreeSet<String>>,
     /// Chats by the step that made them.
     chats: Mutex<BTreeMap<StepId, String>>,
     sent: Mutex<BTreeMap<StepId, Sent>>,
@@ -34,6 +39,7 @@ pub struct Sent {
     pub device: usize,
     pub chat: String,
     pub client_id: String,
+    pub rest: bool,
     /// Its number, if it was acknowledged.
     pub seq: Option<u64>,
     /// To be sent again until there is an answer.
@@ -41,11 +47,13 @@ pub struct Sent {
 }
 
 impl World {
-    pub fn new(system: &System, gateways: usize, devices: Vec<Arc<Device>>) -> Self {
+    pub fn new(system: &System, devices: Vec<Arc<Device>>, recorder: Arc<Recorder>) -> Self {
         Self {
             devices,
-            started: Instant::now(),
-            gateways: (0..gateways).map(|index| system.gateway(index).url()).collect(),
+            recorder,
+            gateways: (0..system.count("gateway")).map(|index| system.gateway(index).url()).collect(),
+            common: Mutex::default(),
+            with_status: Mutex::default(),
             chats: Mutex::default(),
             sent: Mutex::default(),
             wrong: Mutex::default(),
@@ -53,13 +61,72 @@ impl World {
         }
     }
 
-    /// A line of the journal, which is shown when the test fails.
-    pub fn say(&self, line: &str) {
-        eprintln!("{:8.3} {line}", self.started.elapsed().as_secs_f64());
+    /// Makes the chats for writers: one of everybody and one of the first two.
+    pub async fn begin(&self) {
+        let members: Vec<String> = (1..PEOPLE).map(|person| self.user(person)).collect();
+        let bodies = [
+            json!({ "type": "group", "name": "everybody", "memberIds": members }),
+            json!({ "type": "direct", "userId": self.user(1) }),
+        ];
+        for body in bodies {
+            let Outcome::Done(chat) = self.devices[0].call("POST", "/api/chats", Some(body)).await else {
+                panic!("a chat cannot be made though nothing is wrong yet");
+            };
+            self.common.lock().unwrap().push(text(&chat["id"]));
+        }
     }
 
-    pub fn sent(&self) -> Vec<Sent> {
-        self.sent.lock().unwrap().values().cloned().collect()
+    /// One of the chats that are there for the whole run and that the first two people are in.
+    pub fn common_chat(&self, index: usize) -> Option<String> {
+        self.common.lock().unwrap().get(index).cloned()
+    }
+
+    /// Who must be seen as online now, given that every device is connected.
+    pub fn online(&self) -> Vec<(String, bool)> {
+        let with_status = self.with_status.lock().unwrap();
+        (0..PEOPLE)
+            .map(|person| self.user(person))
+            .filter(|user| !with_status.contains(user))
+            .map(|user| (user, true))
+            .collect()
+    }
+
+    /// Sends a message and records it.
+    pub async fn send(&self, device: usize, chat: &str, client_id: &str, rest: bool) -> history::Outcome {
+        let body = json!({ "chatId": chat, "clientId": client_id, "text": format!("text of {client_id}") });
+        let device = &self.devices[device];
+        let invoked = self.recorder.now();
+        let outcome = if rest {
+            device.call("POST", "/api/messages", Some(body)).await
+        } else {
+            device.ask("message:send", body).await
+        };
+        let recorded = sent_outcome(&outcome);
+        self.count(&outcome);
+        if !matches!(outcome, Outcome::Skipped) {
+            let what = What::Send { client_id: client_id.to_owned() };
+            self.recorder.op(invoked, &device.name, &device.session.user_id, chat, what, recorded.clone());
+        }
+        recorded
+    }
+
+    /// Says that the chat was got, or seen, up to `seq`, and records it.
+    pub async fn mark(&self, device: usize, chat: &str, seq: u64, seen: bool) {
+        let device = &self.devices[device];
+        let invoked = self.recorder.now();
+        let event = if seen { "message:read" } else { "message:delivered" };
+        let outcome = device.ask(event, json!({ "chatId": chat, "seq": seq })).await;
+        self.record_mark(invoked, device, chat, seq, seen, &outcome);
+    }
+
+    fn record_mark(&self, invoked: u64, device: &Device, chat: &str, seq: u64, seen: bool, outcome: &Outcome) {
+        let outcome = match outcome {
+            Outcome::Skipped => return,
+            Outcome::Done(_) => history::Outcome::Acked(seq),
+            Outcome::Refused(code) => history::Outcome::Refused(code.clone()),
+            Outcome::Unknown => history::Outcome::Unknown,
+        };
+        self.recorder.op(invoked, &device.name, &device.session.user_id, chat, What::Mark { seq, seen }, outcome);
     }
 
     /// How often what ended how.
@@ -68,17 +135,18 @@ impl World {
         counts.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
     }
 
+    fn count(&self, outcome: &Outcome) {
+        *self.counts.lock().unwrap().entry(word(outcome).to_owned()).or_default() += 1;
+    }
+
     pub async fn act(&self, step: &Step) {
         let _turn = self.devices[step.device].turn.lock().await;
         let outcome = self.carry_out(step).await;
-        let how = match &outcome {
-            Outcome::Done(_) => "done",
-            Outcome::Refused(code) => code,
-            Outcome::Unknown => "unknown",
-            Outcome::Skipped => "skipped",
-        };
-        self.say(&format!("{:>5} {} {:?}: {how}", step.id, self.devices[step.device].name, step.op));
-        *self.counts.lock().unwrap().entry(how.to_owned()).or_default() += 1;
+        let device = &self.devices[step.device].name;
+        self.recorder.detail(&format!("{:>5} {device} {:?}: {}", step.id, step.op, word(&outcome)));
+        if !matches!(step.op, Op::Send { .. }) {
+            self.count(&outcome);
+        }
         // Everything else follows from somebody being elsewhere, having fewer rights, or something being dead.
         if let Outcome::Refused(code) = &outcome
             && !["not_found", "forbidden", "conflict", "unavailable"].contains(&code.as_str())
@@ -92,14 +160,14 @@ impl World {
         if let (Op::OpenDirect { .. } | Op::CreateGroup { .. }, Outcome::Done(chat)) = (&step.op, outcome) {
             self.chats.lock().unwrap().insert(step.id, chat["id"].as_str().unwrap().to_owned());
         }
-        if let Op::Send { chat, insist, .. } = &step.op
+        if let Op::Send { chat, insist, rest } = &step.op
             && let Some(chat) = self.chat(*chat)
         {
             let seq = seq_of(outcome);
             // Other refusals are answers.
             let insist =
                 *insist && seq.is_none() && !matches!(outcome, Outcome::Refused(code) if code != "unavailable");
-            let sent = Sent { device: step.device, chat, client_id: client_id(step.id), seq, insist };
+            let sent = Sent { device: step.device, chat, client_id: client_id(step.id), rest: *rest, seq, insist };
             self.sent.lock().unwrap().insert(step.id, sent);
         }
     }
@@ -112,11 +180,17 @@ impl World {
         };
         let mut left = false;
         for (id, sent) in unanswered {
-            let outcome = self.devices[sent.device].ask("message:send", message(&sent.chat, id)).await;
+            let outcome = self.send(sent.device, &sent.chat, &sent.client_id, sent.rest).await;
             let mut all = self.sent.lock().unwrap();
             let sent = all.get_mut(&id).unwrap();
-            sent.seq = seq_of(&outcome);
-            sent.insist = sent.seq.is_none() && !matches!(&outcome, Outcome::Refused(code) if code != "unavailable");
+            sent.insist = match outcome {
+                history::Outcome::Acked(seq) => {
+                    sent.seq = Some(seq);
+                    false
+                }
+                history::Outcome::Refused(code) => code == "unavailable",
+                history::Outcome::Unknown => true,
+            };
             left |= sent.insist;
         }
         !left
@@ -144,7 +218,10 @@ impl World {
             Op::Drop => device.drop_transport(),
             Op::GoAway => device.go().await,
             Op::ComeBack { gateway } => device.come(&self.gateways[*gateway]).await,
-            Op::SetStatus(status) => return device.ask("presence:set", json!({ "status": status })).await,
+            Op::SetStatus(status) => {
+                self.with_status.lock().unwrap().insert(device.session.user_id.clone());
+                return device.ask("presence:set", json!({ "status": status })).await;
+            }
             Op::Watch { who, event } => return device.watch(event, &self.user(*who)).await,
             Op::OpenDirect { .. } | Op::CreateGroup { .. } => return self.make_chat(device, step).await,
             Op::Edit { message }
@@ -161,16 +238,20 @@ impl World {
             | Op::Rename { chat } => return self.change_chat(device, step, *chat).await,
             Op::Send { chat, rest, .. } => {
                 let Some(chat) = self.chat(*chat) else { return Outcome::Skipped };
-                let message = message(&chat, step.id);
-                if *rest {
-                    return device.call("POST", "/api/messages", Some(message)).await;
-                }
-                if !device.connected() {
+                if !rest && !device.connected() {
                     // As applications do: it goes out when the connection is there.
-                    device.emit("message:send", message);
+                    let client_id = client_id(step.id);
+                    let invoked = self.recorder.now();
+                    device.emit("message:send", message(&chat, step.id));
+                    let (what, outcome) = (What::Send { client_id }, history::Outcome::Unknown);
+                    self.recorder.op(invoked, &device.name, &device.session.user_id, &chat, what, outcome);
                     return Outcome::Unknown;
                 }
-                return device.ask("message:send", message).await;
+                return match self.send(step.device, &chat, &client_id(step.id), *rest).await {
+                    history::Outcome::Acked(seq) => Outcome::Done(json!({ "seq": seq })),
+                    history::Outcome::Refused(code) => Outcome::Refused(code),
+                    history::Outcome::Unknown => Outcome::Unknown,
+                };
             }
             Op::Type { chat, event } => {
                 let Some(chat) = self.chat(*chat) else { return Outcome::Skipped };
@@ -218,6 +299,7 @@ impl World {
     async fn change(&self, device: &Device, step: &Step, message: StepId) -> Outcome {
         let Some((chat, seq)) = self.message(message) else { return Outcome::Skipped };
         let (rest, path) = (step.id.is_multiple_of(4), format!("/api/messages/{chat}/{seq}"));
+        let invoked = self.recorder.now();
         let mut payload = json!({ "chatId": chat, "seq": seq });
         let (event, method, path) = match &step.op {
             Op::Edit { .. } => {
@@ -231,10 +313,19 @@ impl World {
                 (event, method, format!("{path}/reactions/{emoji}"))
             }
             Op::Mark { event: "message:read", .. } => ("message:read", "POST", format!("/api/messages/{chat}/read")),
-            Op::Mark { event, .. } => return device.ask(event, payload).await,
+            Op::Mark { event, .. } => {
+                let outcome = device.ask(event, payload).await;
+                self.record_mark(invoked, device, &chat, seq, false, &outcome);
+                return outcome;
+            }
             other => unreachable!("{other:?} changes no message"),
         };
-        if rest { device.call(method, &path, Some(payload)).await } else { device.ask(event, payload).await }
+        let outcome =
+            if rest { device.call(method, &path, Some(payload)).await } else { device.ask(event, payload).await };
+        if let Op::Mark { .. } = step.op {
+            self.record_mark(invoked, device, &chat, seq, true, &outcome);
+        }
+        outcome
     }
 }
 
@@ -243,11 +334,32 @@ fn client_id(step: StepId) -> String {
 }
 
 fn message(chat: &str, step: StepId) -> Value {
-    json!({ "chatId": chat, "clientId": client_id(step), "text": format!("text {step}") })
+    json!({ "chatId": chat, "clientId": client_id(step), "text": format!("text of {}", client_id(step)) })
+}
+
+fn word(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Done(_) => "done",
+        Outcome::Refused(code) => code,
+        Outcome::Unknown => "unknown",
+        Outcome::Skipped => "skipped",
+    }
+}
+
+fn sent_outcome(outcome: &Outcome) -> history::Outcome {
+    match (seq_of(outcome), outcome) {
+        (Some(seq), _) => history::Outcome::Acked(seq),
+        (None, Outcome::Refused(code)) => history::Outcome::Refused(code.clone()),
+        _ => history::Outcome::Unknown,
+    }
 }
 
 /// The number of an acknowledged message, from an ack or from the message itself.
 fn seq_of(outcome: &Outcome) -> Option<u64> {
     let Outcome::Done(answer) = outcome else { return None };
     answer["message"]["seq"].as_u64().or(answer["seq"].as_u64())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }

@@ -16,9 +16,10 @@ use testkit::{
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::{
-    LIVE, picture,
+    picture,
     view::{Answer, Need, Question, View},
 };
+use crate::recorder::Recorder;
 
 /// For an acknowledgement; the gateway's own deadlines are shorter.
 const ACK: Duration = Duration::from_secs(8);
@@ -31,6 +32,7 @@ pub struct Device {
     pub name: String,
     pub session: Session,
     driver: Driver,
+    recorder: Arc<Recorder>,
     /// What somebody does at a device they do one after the other.
     pub turn: Turn,
     view: Mutex<View>,
@@ -58,10 +60,17 @@ pub enum Outcome {
 }
 
 impl Device {
-    pub fn new(name: String, session: Session, driver: Driver, watched: BTreeSet<String>) -> Arc<Self> {
+    /// A device that is not connected yet. It follows the presence of `watched`.
+    pub fn new(
+        name: String,
+        session: Session,
+        driver: Driver,
+        watched: BTreeSet<String>,
+        recorder: Arc<Recorder>,
+    ) -> Arc<Self> {
         let view = Mutex::new(View::new(&session.user_id, watched));
-        let connection = watch::Sender::new(None);
-        Arc::new(Self { name, session, driver, turn: Turn::default(), view, link: Mutex::default(), connection })
+        let (turn, link, connection) = (Turn::default(), Mutex::default(), watch::Sender::new(None));
+        Arc::new(Self { name, session, driver, recorder, turn, view, link, connection })
     }
 
     pub fn view(&self) -> MutexGuard<'_, View> {
@@ -176,6 +185,7 @@ async fn follow(device: Arc<Device>, client: Arc<Client>, rest: Rest) {
 
 fn hear(device: &Device, client: &Arc<Client>, received: &Received, connections: &mut u64) -> Vec<Question> {
     let Received { event, args } = received;
+    device.recorder.hear(&device.name, event, args);
     let questions = device.view().hear(event, args);
     match event.as_str() {
         "connect" => {
@@ -205,11 +215,10 @@ async fn answer(client: Arc<Client>, rest: Rest, question: Question) -> (Questio
         Need::List => picture::chats(&rest).await.map(Answer::Listed),
         Need::Load(chat) => picture::load(&rest, chat).await.map(Answer::Loaded),
         Need::Refresh(chat) => picture::chat(&rest, chat).await.map(Answer::Refreshed),
-        Need::Watch(users) if LIVE => {
+        Need::Watch(users) => {
             let ack = client.try_request("presence:subscribe", json!({ "userIds": users }), ACK).await;
             ack.filter(|ack| ack["ok"] == true).map(|ack| Answer::Watched(ack["presence"].clone()))
         }
-        Need::Watch(_) => Some(Answer::Watched(Value::Null)),
     };
     if answer.is_none() {
         sleep(AGAIN).await;

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{LIVE, random::Random};
+use crate::{
+    fault::{Change, Fault},
+    random::Random,
+};
 
 pub const PEOPLE: usize = 6;
 /// Person by device: two people have two. One more, which only looks on, runs the example client.
@@ -89,19 +92,11 @@ pub enum Op {
     },
 }
 
-/// What happens to the system between two beats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    Kill(&'static str, usize),
-    StartAgain(&'static str, usize),
-    RestartNats,
-}
-
 /// Steps of different devices that happen at the same time, and a fault in the middle of them.
 #[derive(Debug)]
 pub struct Beat {
     pub steps: Vec<Step>,
-    pub fault: Option<Fault>,
+    pub fault: Option<Change>,
     /// Before the next one: clients need some time to connect again, and others do things meanwhile.
     pub pause: Duration,
 }
@@ -109,12 +104,14 @@ pub struct Beat {
 /// The plan as it comes to be; one for all rounds, because chats and messages live on.
 pub struct Planner {
     random: Random,
+    /// What may happen to the system.
+    faults: Vec<&'static Fault>,
     next: StepId,
     chats: Vec<Chat>,
     messages: Vec<(StepId, StepId, usize)>,
     away: BTreeSet<usize>,
-    /// What has been killed and when it starts again.
-    dead: Option<(&'static str, usize, usize)>,
+    /// What is wrong with the system, and for how many beats more.
+    wrong: Option<(Change, usize)>,
 }
 
 /// A chat as it will be if all goes well.
@@ -125,9 +122,10 @@ struct Chat {
 }
 
 impl Planner {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, faults: Vec<&'static Fault>) -> Self {
         let random = Random::new(seed);
-        Self { random, next: 0, chats: Vec::new(), messages: Vec::new(), away: BTreeSet::new(), dead: None }
+        let (chats, messages, away) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { random, faults, next: 0, chats, messages, away, wrong: None }
     }
 
     /// Some chats to begin with.
@@ -149,9 +147,9 @@ impl Planner {
             let back = Op::ComeBack { gateway: self.random.below(GATEWAYS) };
             round.push(self.beat_of(vec![(device, back)], None));
         }
-        if let Some((name, index, _)) = self.dead.take() {
-            let again = self.beat_of(Vec::new(), Some(Fault::StartAgain(name, index)));
-            round.push(again);
+        if let Some((change, _)) = self.wrong.take() {
+            let healed = self.beat_of(Vec::new(), Some(change.end()));
+            round.push(healed);
         }
         round
     }
@@ -167,28 +165,28 @@ impl Planner {
         self.beat_of(acts, fault)
     }
 
-    fn beat_of(&mut self, acts: Vec<(usize, Op)>, fault: Option<Fault>) -> Beat {
+    fn beat_of(&mut self, acts: Vec<(usize, Op)>, fault: Option<Change>) -> Beat {
         let steps = acts.into_iter().map(|(device, op)| self.step(device, op)).collect();
         let pause = if self.random.percent(40) { self.random.below(150) } else { 0 };
         Beat { steps, fault, pause: Duration::from_millis(pause as u64) }
     }
 
-    /// One thing is dead at a time, and not for long.
-    fn fault(&mut self, soon_over: bool) -> Option<Fault> {
-        if let Some((name, index, beats)) = self.dead {
-            self.dead = (beats > 0).then(|| (name, index, beats - 1));
-            return (beats == 0).then_some(Fault::StartAgain(name, index));
-        }
-        if soon_over || !self.random.percent(10) {
+    /// One thing is wrong at a time, and not for long.
+    fn fault(&mut self, soon_over: bool) -> Option<Change> {
+        if let Some((change, beats)) = self.wrong.take() {
+            if beats == 0 {
+                return Some(change.end());
+            }
+            self.wrong = Some((change, beats - 1));
             return None;
         }
-        let (name, of) = *self.random.one(&[("gateway", GATEWAYS), ("chat", CHAT_INSTANCES), ("user", 1), ("nats", 1)]);
-        if name == "nats" {
-            return Some(Fault::RestartNats);
+        if soon_over || self.faults.is_empty() || !self.random.percent(10) {
+            return None;
         }
-        let index = self.random.below(of);
-        self.dead = Some((name, index, self.random.below(6)));
-        Some(Fault::Kill(name, index))
+        let fault = *self.random.one(&self.faults);
+        let change = Change { fault, which: self.random.below(12), begins: true };
+        self.wrong = Some((change, self.random.below(fault.beats)));
+        Some(change)
     }
 
     fn op(&mut self, device: usize) -> Op {
@@ -208,7 +206,6 @@ impl Planner {
             52..60 => Op::Edit { message: self.message(device, true) },
             60..63 => Op::DeleteMessage { message: self.message(device, true) },
             63..75 => self.react(device),
-            _ if !LIVE => self.send(device),
             75..87 => {
                 let event = *self.random.one(&["message:delivered", "message:read"]);
                 Op::Mark { message: self.message(device, false), event }

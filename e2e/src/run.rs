@@ -1,0 +1,273 @@
+//! One run: a system, people who use it while faults come and go, and at quiet points the check of what became of it.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use testkit::{
+    Session, System, SystemOptions,
+    rest::Rest,
+    services::Build,
+    socketio::{Client, Driver},
+    until,
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    check::{Violation, check},
+    client::{device::Device, picture},
+    fault::{Change, Fault},
+    history::{History, Place, Shown},
+    load::{
+        plan::{Beat, CHAT_INSTANCES, DEVICES, GATEWAYS, PEOPLE, Planner},
+        world::World,
+        writers::Writers,
+    },
+    observe,
+    random::Random,
+    recorder::Recorder,
+    report::report,
+};
+
+/// What a beat waits for answers.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// From the quiet point until everybody shows the same. Typing ends by itself, and a dead gateway's people are known to
+/// be gone, within this time.
+const QUIET: Duration = Duration::from_secs(25);
+/// Until MongoDB has what the log has: what a killed instance had in hand comes to another one after a minute.
+const ARCHIVED: Duration = Duration::from_secs(90);
+/// What is wrong for longer than this after the quiet point is wrong.
+const SETTLED: Duration = Duration::from_secs(6);
+/// What takes longer than this is told in the journal.
+const SLOW: Duration = Duration::from_secs(2);
+const NAMES: [&str; PEOPLE] = ["anna", "ben", "carl", "dora", "emil", "fritz"];
+
+/// How a run is.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Of the plan: who does what, and what goes wrong when.
+    pub seed: u64,
+    /// What may go wrong in [`Run::round`].
+    pub faults: Vec<&'static Fault>,
+    /// Devices that write one message after the other.
+    pub writers: usize,
+    /// Whether each step is told.
+    pub verbose: bool,
+    /// Other programs than those of this workspace.
+    pub built: Option<Build>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 1, faults: Vec::new(), writers: 4, verbose: false, built: None }
+    }
+}
+
+/// A run under way.
+pub struct Run {
+    pub system: System,
+    pub world: Arc<World>,
+    options: Options,
+    planner: Planner,
+    random: Random,
+    /// The first person has one more device: the client that frontends are shown.
+    example: Client,
+    rounds: usize,
+}
+
+impl Run {
+    /// Starts the system and connects everybody.
+    pub async fn start(options: Options) -> Self {
+        let (gateways, chats, built) = (GATEWAYS, CHAT_INSTANCES, options.built.clone());
+        let system = SystemOptions { gateways, chats, own_mongo: true, built, ..SystemOptions::default() }
+            // A long run is longer than a token lives.
+            .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
+        let (system, driver) = (System::start(system).await, Driver::start().await);
+        let recorder = Arc::new(Recorder::new(options.verbose));
+        let people: Vec<Session> =
+            join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
+        let everybody: BTreeSet<String> = people.iter().map(|session| session.user_id.clone()).collect();
+        let mut devices = Vec::new();
+        for (index, person) in DEVICES.iter().enumerate() {
+            let (name, session) = (format!("{}-{index}", NAMES[*person]), people[*person].clone());
+            devices.push(Device::new(name, session, driver.clone(), everybody.clone(), recorder.clone()));
+        }
+        let world = Arc::new(World::new(&system, devices, recorder));
+        for (index, device) in world.devices.iter().enumerate() {
+            device.come(&world.gateways[index % GATEWAYS]).await;
+        }
+        let example = driver.open_example(&world.gateways[1], &people[0].user_id, &people[0].access_token);
+        example.wait("connect", |_| true, QUIET).await;
+        example.call("watch", json!([everybody])).await;
+        let planner = Planner::new(options.seed, options.faults.clone());
+        let random = Random::new(options.seed ^ 0x5eed);
+        let mut run = Self { system, world, options, planner, random, example, rounds: 0 };
+        run.assert_connected().await;
+        run.world.begin().await;
+        let beginning = run.planner.beginning();
+        run.play(beginning).await;
+        run
+    }
+
+    /// A round of everything that people do, in a random sequence of faults, while writers write.
+    pub async fn round(&mut self, beats: usize) {
+        let writers = self.writers();
+        let plan = self.planner.round(beats);
+        self.play(plan).await;
+        self.finish(writers).await;
+    }
+
+    /// One fault for `lasting`, alone, while writers write.
+    pub async fn under(&mut self, fault: &'static Fault, which: usize, lasting: Duration) {
+        let writers = self.writers();
+        let change = Change { fault, which, begins: true };
+        // The time itself is what is asked for: before, so that there is something to lose, and after.
+        sleep(Duration::from_millis(500)).await;
+        self.change(change).await;
+        sleep(lasting).await;
+        self.change(change.end()).await;
+        sleep(Duration::from_millis(500)).await;
+        self.finish(writers).await;
+    }
+
+    fn writers(&mut self) -> Writers {
+        self.rounds += 1;
+        Writers::start(&self.world, &format!("r{}", self.rounds), self.options.writers, &mut self.random)
+    }
+
+    async fn finish(&self, writers: Writers) {
+        let finished = timeout(QUIET * 2, writers.finish()).await;
+        assert!(finished.is_ok(), "nothing is wrong any more, and sends are not answered within {:?}", QUIET * 2);
+    }
+
+    async fn change(&mut self, change: Change) {
+        self.world.recorder.fault(format!("{change:?}"));
+        change.happen(&mut self.system).await;
+        self.world.recorder.detail(&format!("{change:?}: done"));
+    }
+
+    /// Plays some beats to their end. A beat does not wait long for answers, so that others go on while somebody waits.
+    async fn play(&mut self, beats: Vec<Beat>) {
+        let mut acts = JoinSet::new();
+        for beat in beats {
+            for step in beat.steps {
+                let world = self.world.clone();
+                acts.spawn(async move { world.act(&step).await });
+            }
+            if let Some(change) = beat.fault {
+                self.change(change).await;
+            }
+            let all = async { while acts.join_next().await.is_some_and(|act| act.is_ok()) {} };
+            let _ = timeout(PATIENCE, all).await;
+            sleep(beat.pause).await;
+        }
+        acts.join_all().await;
+    }
+
+    /// Waits until all is quiet, and checks everything from the beginning.
+    ///
+    /// # Panics
+    /// When it does not become quiet: somebody stays unconnected, or is not answered.
+    pub async fn check(&self) -> (History, Vec<Violation>) {
+        self.assert_connected().await;
+        let answered = until("everything is answered", QUIET, async || self.world.insist().await.then_some(())).await;
+        answered.expect("all that insists is answered");
+        self.wait_for_archive().await;
+        let since = Instant::now();
+        loop {
+            let history = self.observe().await;
+            let violations = check(&history);
+            // Clients still say what they got while we look; what is wrong stays wrong.
+            if violations.is_empty() || since.elapsed() > SETTLED {
+                return (history, violations);
+            }
+        }
+    }
+
+    /// The history with what there is now.
+    async fn observe(&self) -> History {
+        let mut shown = Vec::new();
+        for device in &self.world.devices {
+            let view = async || Some(picture::of(&device.view()));
+            shown.extend(self.wait_for_same(&device.name, &device.session, view).await);
+        }
+        let session = &self.world.devices[0].session;
+        shown.extend(self.wait_for_same("example", session, async || Some(self.example.view().await)).await);
+        let inspector = self.system.nats.connect("inspector").await;
+        let mut history = self.world.recorder.history().clone();
+        let log = until("the log to be readable", QUIET, async || observe::log(&inspector).await.ok()).await;
+        history.log = log.expect("a log");
+        history.reads = observe::reads(&inspector).await.expect("the bucket READS");
+        history.archive = observe::archive(&self.system.mongo.connect().await).await.expect("the archive");
+        history.online = self.world.online();
+        history.shown = shown;
+        history
+    }
+
+    /// The same, for a test.
+    ///
+    /// # Panics
+    /// When something is wrong, with the shortest history that shows it.
+    pub async fn assert_right(&self) {
+        let (history, violations) = self.check().await;
+        assert!(violations.is_empty(), "{}", report(&history, &violations));
+        let wrong = self.world.wrong.lock().unwrap().clone();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        self.world.recorder.tell(&format!("right so far: {} events; {}", history.log.len(), self.world.counts()));
+    }
+
+    async fn assert_connected(&self) {
+        for device in &self.world.devices {
+            let connected = until(&device.name, QUIET, async || device.connected().then_some(())).await;
+            connected.expect("everybody is connected");
+        }
+    }
+
+    /// Gives MongoDB the time it may take; what it lacks then is for the checker.
+    async fn wait_for_archive(&self) {
+        let (started, database) = (Instant::now(), self.system.mongo.connect().await);
+        let inspector = self.system.nats.connect("inspector").await;
+        let caught_up = until("the archive", ARCHIVED, async || {
+            let log = observe::log(&inspector).await.ok()?;
+            let messages = log.iter().filter(|entry| entry.message().is_some()).count() as u64;
+            (observe::count_archived(&database).await.ok()? >= messages).then_some(())
+        });
+        if caught_up.await.is_err() || started.elapsed() > SLOW {
+            self.world.recorder.tell(&format!("the archive took {:.1?}", started.elapsed()));
+        }
+    }
+
+    /// Waits until a view is what a fetch says; both, as they are then.
+    async fn wait_for_same(&self, name: &str, who: &Session, view: impl AsyncFn() -> Option<Value>) -> [Shown; 2] {
+        let rest = Rest::new(&self.world.gateways[0]).with_token(&who.access_token);
+        let (started, mut latest, mut before) = (Instant::now(), [Value::Null, Value::Null], String::new());
+        let same = until(name, QUIET, async || {
+            let watched: Vec<String> = view().await?["presence"].as_object()?.keys().cloned().collect();
+            let fresh = picture::fresh(&rest, &who.user_id, &watched).await?;
+            let (shown, mut expected) = (view().await?, fresh.clone());
+            picture::only_loaded(&mut expected, &shown);
+            let differences = picture::differences(shown.clone(), expected);
+            let nobody_types = picture::nobody_types(&fresh);
+            latest = [shown, fresh];
+            if let Some(difference) = differences.first() {
+                before.clone_from(&difference.said);
+            }
+            (differences.is_empty() && nobody_types).then_some(())
+        })
+        .await;
+        if started.elapsed() > SLOW {
+            let how = if same.is_ok() { "took" } else { "does not show what a fetch says after" };
+            self.world.recorder.tell(&format!("{name} {how} {:.1?}: {before}", started.elapsed()));
+        }
+        let shown = |by, picture| Shown { by, user: who.user_id.clone(), picture };
+        let [view, fresh] = latest;
+        [shown(Place::Device(name.to_owned()), view), shown(Place::Fetch(name.to_owned()), fresh)]
+    }
+}
