@@ -14,12 +14,13 @@ use contract::{
     headers,
     storage::{ARCHIVE_CONSUMER, CHAT_STREAM, chat_of_log},
 };
-use service::{Delivery, Durable, Lifecycle, Nats, Outcome, Service, Trace, chain, mongo::Mongo};
+use service::{Batches, Delivery, Durable, Lifecycle, Nats, Outcome, Service, Trace, chain, mongo::Mongo};
 
 use crate::{log, members, project::Writes, store};
 
-/// Events of one batch.
-const BATCH: usize = 500;
+/// Events of one batch, and how long the first one waits for others. Nobody waits for the archive: what it does not have
+/// yet is read from the log.
+const BATCHES: Batches = Batches { size: 500, linger: Duration::from_millis(50) };
 /// Longer than the slowest batch; after it another instance gets the events.
 const ACK_WAIT: Duration = Duration::from_mins(1);
 /// A batch that MongoDB did not take is tried again after this.
@@ -66,10 +67,10 @@ pub fn run(service: &Service, mongo: Mongo) {
         stream: CHAT_STREAM,
         filter: Vec::new(),
         ack_wait: ACK_WAIT,
-        max_ack_pending: i64::try_from(BATCH * 8).unwrap_or(i64::MAX),
+        max_ack_pending: i64::try_from(BATCHES.size * 8).unwrap_or(i64::MAX),
     };
     let nats = service.nats().clone();
-    service.consume_batches(durable, BATCH, move |batch| {
+    service.consume_batches(durable, BATCHES, move |batch| {
         let (nats, mongo) = (nats.clone(), mongo.clone());
         async move { take(&nats, &mongo, batch).await }
     });

@@ -74,6 +74,16 @@ impl Chats {
         Ok(slot.state.clone())
     }
 
+    /// The chat as the log left it after `cursor`, or later.
+    pub async fn since(&self, chat: ChatId, cursor: Cursor) -> Result<Option<Arc<ChatState>>, Refusal> {
+        let slot = self.slot(chat).await;
+        let mut slot = slot.lock().await;
+        if slot.state.as_ref().is_none_or(|state| state.cursor < cursor) {
+            self.refresh(chat, &mut slot).await?;
+        }
+        Ok(slot.state.clone())
+    }
+
     /// The chat as the log leaves it now, if `user` is a member; `not_found` otherwise.
     pub async fn current_for(&self, chat: ChatId, user: UserId) -> Result<Arc<ChatState>, Refusal> {
         let state = self.current(chat).await?;

@@ -13,6 +13,8 @@ use contract::{
 use futures::{TryStreamExt, stream};
 use service::{KvError, Logged, Nats};
 
+use crate::state::ChatState;
+
 /// Keys written at a time for one event.
 const AT_ONCE: usize = 64;
 
@@ -58,12 +60,17 @@ pub async fn entry(nats: &Nats, user: UserId, chat: ChatId) -> Result<Option<Mem
     Ok(values.first().and_then(parse))
 }
 
-/// Those of these members who do not want to hear of this chat.
-pub async fn muted(nats: &Nats, chat: ChatId, users: &[UserId]) -> Result<HashSet<UserId>, KvError> {
-    let keys: Vec<String> = users.iter().map(|user| member_key(*user, chat)).collect();
-    let values = service::last_values(nats, MEMBERS_BUCKET, &keys).await?;
+/// Those of these chats' members who do not want to hear of them.
+pub async fn muted(nats: &Nats, chats: &[&ChatState]) -> Result<HashSet<(ChatId, UserId)>, KvError> {
+    let keys = chats.iter().flat_map(|chat| chat.members.keys().map(|user| member_key(*user, chat.id)));
+    let values = service::last_values(nats, MEMBERS_BUCKET, &keys.collect::<Vec<_>>()).await?;
     let muted = values.iter().filter(|value| parse(value).is_some_and(|entry| entry.muted));
-    Ok(muted.filter_map(|value| value.subject.rsplit('.').nth(1)?.parse().ok()).collect())
+    Ok(muted
+        .filter_map(|value| {
+            let mut tokens = value.subject.rsplit('.');
+            Some((tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?))
+        })
+        .collect())
 }
 
 /// The chats a user is in.

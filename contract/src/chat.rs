@@ -142,14 +142,30 @@ pub struct RoomState {
     pub typing: Vec<UserId>,
 }
 
-/// Who is to be told of what is written in a chat: for `mail`.
+/// Chats of one [`GetAudiences`]: with 1,000 members each, the answer fits into a message of NATS.
+pub const MAX_AUDIENCES: usize = 8;
+
+/// Who is to be told of what is written in chats, at most [`MAX_AUDIENCES`]: for `mail`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GetAudiences {
+    pub chats: Vec<AudienceOf>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct GetAudience {
+pub struct AudienceOf {
     pub chat_id: ChatId,
+    /// Members are those after this event, or a later one.
+    pub cursor: Cursor,
     /// Messages whose senders are asked for: those that others reply to.
     #[serde(default)]
     pub senders_of: Vec<Seq>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Audiences {
+    /// `None` where there is no such chat; without those that cannot be told now.
+    pub chats: BTreeMap<ChatId, Option<Audience>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -478,5 +494,5 @@ calls! {
     "call.chat.mark": Mark => Done;
     "call.chat.typing": SetTyping => Done;
     "call.chat.room_state": GetRoomState => RoomState;
-    "call.chat.audience": GetAudience => Audience;
+    "call.chat.audiences": GetAudiences => Audiences;
 }

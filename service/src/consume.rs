@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     self, AckKind,
     consumer::{AckPolicy, pull},
 };
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tokio::sync::Semaphore;
 
 use crate::{Lifecycle, Nats, Readiness, Trace, log};
@@ -40,6 +40,31 @@ pub struct Durable {
     pub ack_wait: Duration,
     /// Messages in flight over all instances.
     pub max_ack_pending: i64,
+}
+
+/// How messages are put together.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    /// At most so many.
+    pub size: usize,
+    /// The first one waits at most this long for others: ten that are written at once cost little more than one.
+    pub linger: Duration,
+}
+
+impl Batches {
+    async fn gather(self, first: Delivery, messages: &mut (impl Stream<Item = Delivery> + Unpin)) -> Vec<Delivery> {
+        let mut batch = vec![first];
+        let full = async {
+            while batch.len() < self.size
+                && let Some(next) = messages.next().await
+            {
+                batch.push(next);
+            }
+        };
+        // What is there already is taken in any case: the future is polled before the time.
+        let _ = tokio::time::timeout(self.linger, full).await;
+        batch
+    }
 }
 
 /// One message from a stream.
@@ -132,16 +157,17 @@ impl Durable {
                 }
             }
         };
-        self.run(nats, lifecycle, readiness, 1, concurrency, take).await;
+        let one = Batches { size: 1, linger: Duration::ZERO };
+        self.run(nats, lifecycle, readiness, one, concurrency, take).await;
     }
 
-    /// Hands what is there to `handle`, at most `size` at once, one batch after the other.
+    /// Hands what comes to `handle`, batch by batch, one after the other.
     pub(crate) async fn batches<H, F>(
         self,
         nats: Nats,
         lifecycle: Lifecycle,
         readiness: Readiness,
-        size: usize,
+        batches: Batches,
         handle: H,
     ) where
         H: Fn(Vec<Delivery>) -> F + Send + Sync + 'static,
@@ -156,7 +182,7 @@ impl Durable {
                 }
             }
         };
-        self.run(nats, lifecycle, readiness, size, size, take).await;
+        self.run(nats, lifecycle, readiness, batches, batches.size, take).await;
     }
 
     async fn run<T, F>(
@@ -164,7 +190,7 @@ impl Durable {
         nats: Nats,
         lifecycle: Lifecycle,
         readiness: Readiness,
-        chunk: usize,
+        batches: Batches,
         at_once: usize,
         take: T,
     ) where
@@ -176,13 +202,15 @@ impl Durable {
             match self.open(&nats, at_once).await {
                 Ok(messages) => {
                     readiness.set(self.name, true);
-                    let mut chunks = std::pin::pin!(until_error(messages, self.name).ready_chunks(chunk));
-                    while let Some(chunk) = tokio::select! {
-                        biased;
-                        () = soft.cancelled() => None,
-                        chunk = chunks.next() => chunk,
-                    } {
-                        take(chunk).await;
+                    let mut messages = std::pin::pin!(until_error(messages, self.name));
+                    while let Some(Some(first)) = soft.run_until_cancelled(messages.next()).await {
+                        take(batches.gather(first, &mut messages).await).await;
+                    }
+                    if soft.is_cancelled() {
+                        // What has come and is not begun is for another instance, at once rather than after `ack_wait`.
+                        while let Some(Some(delivery)) = messages.next().now_or_never() {
+                            delivery.settle(Outcome::Retry(Duration::ZERO)).await;
+                        }
                     }
                 }
                 Err(error) => {

@@ -18,7 +18,7 @@ mod storage;
 mod trace;
 
 pub use call::Caller;
-pub use consume::{Delivery, Durable, Outcome};
+pub use consume::{Batches, Delivery, Durable, Outcome};
 pub use endpoint::Endpoints;
 pub use fault::{absent, chain, fault};
 pub use lifecycle::{Lifecycle, StopError};

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Caller, Delivery, Durable, Endpoints, Lifecycle, Nats, Outcome, Readiness, StopError, admin, chain,
+    Batches, Caller, Delivery, Durable, Endpoints, Lifecycle, Nats, Outcome, Readiness, StopError, admin, chain,
     config::{Common, LogConfig, LogFormat},
     mongo,
 };
@@ -142,15 +142,15 @@ impl Service {
         self.lifecycle.keep(name, work);
     }
 
-    /// Works a durable consumer in batches of at most `size`, one after the other.
-    pub fn consume_batches<H, F>(&self, durable: Durable, size: usize, handle: H)
+    /// Works a durable consumer in batches, one after the other.
+    pub fn consume_batches<H, F>(&self, durable: Durable, batches: Batches, handle: H)
     where
         H: Fn(Vec<Delivery>) -> F + Send + Sync + 'static,
         F: Future<Output = Vec<(Delivery, Outcome)>> + Send + 'static,
     {
         self.readiness.set(durable.name, false);
         let name = durable.name;
-        let work = durable.batches(self.nats.clone(), self.lifecycle.clone(), self.readiness.clone(), size, handle);
+        let work = durable.batches(self.nats.clone(), self.lifecycle.clone(), self.readiness.clone(), batches, handle);
         self.lifecycle.keep(name, work);
     }
 

@@ -1,6 +1,7 @@
 //! Notifications: made from the log, read by what was seen, told to devices, browsers and, later, by letter.
 
 mod announce;
+mod batch;
 pub mod calls;
 mod digest;
 mod plan;
@@ -15,26 +16,24 @@ use std::{
 };
 
 use contract::{
-    ChatId, Code, Refusal, Time, UserId,
-    chat::{Audience, GetAudience, ReceiptEntry},
-    event::{Event, Seq},
-    headers,
+    ChatId, Refusal, Time, UserId,
+    chat::ReceiptEntry,
+    event::Seq,
     mail::{ANNOUNCE_SUBJECT, DIGEST_SUBJECT},
     notification::{NotificationEvent, NotificationType},
     storage::{
         ANNOUNCE_CONSUMER, CHAT_STREAM, DIGEST_CONSUMER, MAIL_STREAM, NOTIFY_CONSUMER, NOTIFY_READ_CONSUMER,
-        chat_of_log, chat_user_of,
+        chat_user_of,
     },
 };
-use service::{Caller, Delivery, Durable, Nats, Outcome, Service, chain, mongo::Mongo};
+use service::{Batches, Caller, Delivery, Durable, Nats, Outcome, Service, chain, mongo::Mongo};
 
 use crate::{DigestConfig, LinksConfig, push::EnqueueError};
-use plan::Plan;
 use store::{Store, Stored};
 
-/// Events of one batch. There is one batch at a time, over all instances, so that nobody coalesces into what another is
-/// about to write.
-const BATCH: usize = 256;
+/// Events of one batch, and how long the first one waits for others: who is there has the message itself by then. There is
+/// one batch at a time, over all instances, so that nobody coalesces into what another is about to write.
+const BATCHES: Batches = Batches { size: 256, linger: Duration::from_millis(100) };
 /// Longer than a batch takes; what one who died had in hand another gets after this.
 const ACK_WAIT: Duration = Duration::from_secs(15);
 /// What failed is tried again after this.
@@ -78,15 +77,15 @@ impl Notify {
             stream,
             filter: Vec::new(),
             ack_wait: ACK_WAIT,
-            max_ack_pending: i64::try_from(BATCH).unwrap_or(i64::MAX),
+            max_ack_pending: i64::try_from(BATCHES.size).unwrap_or(i64::MAX),
         };
         let log = this.clone();
-        service.consume_batches(batches(NOTIFY_CONSUMER, CHAT_STREAM), BATCH, move |batch| {
+        service.consume_batches(batches(NOTIFY_CONSUMER, CHAT_STREAM), BATCHES, move |batch| {
             let this = log.clone();
             async move { this.take(batch).await }
         });
         let reads = this.clone();
-        service.consume_batches(batches(NOTIFY_READ_CONSUMER, READS), BATCH, move |batch| {
+        service.consume_batches(batches(NOTIFY_READ_CONSUMER, READS), BATCHES, move |batch| {
             let this = reads.clone();
             async move { this.take_reads(batch).await }
         });
@@ -109,83 +108,6 @@ impl Notify {
             async move { this.announce_step(delivery).await }
         });
         this
-    }
-
-    /// Takes a batch of the log, chat by chat.
-    async fn take(&self, batch: Vec<Delivery>) -> Vec<(Delivery, Outcome)> {
-        let mut chats: BTreeMap<ChatId, Vec<&Delivery>> = BTreeMap::new();
-        for delivery in &batch {
-            if let Some(chat) = chat_of_log(&delivery.message.subject) {
-                chats.entry(chat).or_default().push(delivery);
-            }
-        }
-        let mut failed = HashSet::new();
-        for (chat, deliveries) in chats {
-            if let Err(error) = self.take_chat(chat, &deliveries).await {
-                tracing::warn!(%chat, error = chain(&error), "cannot notify; trying again");
-                failed.insert(chat);
-            }
-        }
-        let outcome = |delivery: &Delivery| match chat_of_log(&delivery.message.subject) {
-            Some(chat) if failed.contains(&chat) => Outcome::Retry(AGAIN),
-            Some(_) => Outcome::Done,
-            None => Outcome::Discard,
-        };
-        let outcomes: Vec<Outcome> = batch.iter().map(outcome).collect();
-        batch.into_iter().zip(outcomes).collect()
-    }
-
-    async fn take_chat(&self, chat: ChatId, deliveries: &[&Delivery]) -> Result<(), NotNow> {
-        let decoded: Vec<(Event, &Delivery)> = deliveries
-            .iter()
-            .filter_map(|delivery| {
-                let name = delivery.header(headers::EVENT)?;
-                // What cannot be read the archive complains of.
-                Some((Event::decode(name, &delivery.message.payload).ok()??, *delivery))
-            })
-            .collect();
-        let events: Vec<&Event> = decoded.iter().map(|(event, _)| event).collect();
-        let gone: Vec<UserId> =
-            deliveries.iter().flat_map(|delivery| left(delivery.header(headers::LEFT).unwrap_or_default())).collect();
-        let asked = GetAudience { chat_id: chat, senders_of: plan::answered(&events) };
-        let audience: Audience = match self.caller.call(&asked).await {
-            Err(refusal) if refusal.code == Code::NotFound => return Ok(()),
-            audience => audience?,
-        };
-        let latest = self.store.of_chat(chat, plan::first_seq(&events)).await?;
-        let mut plan = Plan::new(chat, &audience, latest);
-        for (event, delivery) in &decoded {
-            plan.take(event, Time::now(), delivery.attempt > 1);
-        }
-        let plan::Outcome { new, changed, told, unmailed } = plan.outcome();
-        self.store.add(&new).await?;
-        if !self.store.change(&changed).await? {
-            return Err(NotNow::Raced);
-        }
-        let gone: Vec<UserId> =
-            gone.into_iter().filter(|user| !audience.members.iter().any(|member| member.user_id == *user)).collect();
-        if !gone.is_empty() {
-            let over = self.store.unread_in(&gone, &[chat]).await?;
-            self.read(over).await?;
-        }
-        metrics::counter!("natter_notifications_total").increment(told.len() as u64);
-        self.tell(&new, &changed, &told).await?;
-        self.schedule_digests(unmailed).await?;
-        // Who has the chat open has seen it by now, and what reads notifications may have come before there were any.
-        self.read_by_now(chat, &new, &changed).await
-    }
-
-    /// Reads what has been seen since the audience was asked for.
-    async fn read_by_now(&self, chat: ChatId, new: &[Stored], changed: &[Stored]) -> Result<(), NotNow> {
-        if new.is_empty() && changed.is_empty() {
-            return Ok(());
-        }
-        let audience = self.caller.call(&GetAudience { chat_id: chat, senders_of: Vec::new() }).await?;
-        let written: HashSet<UserId> = new.iter().chain(changed).map(|one| one.user_id).collect();
-        let listeners = audience.members.iter().filter(|listener| written.contains(&listener.user_id));
-        let seen = listeners.map(|listener| ((chat, listener.user_id), listener.seen)).collect();
-        // What was before they joined counts as seen, but nobody has looked for it.
-        self.read_seen(&seen, false).await
     }
 
     /// Takes a batch of receipts: reading a chat reads its notifications.
@@ -235,7 +157,7 @@ impl Notify {
                 less.extend(Some(one).filter(|_| read > 0));
             }
         }
-        if !self.store.change(&less).await? {
+        if !self.store.change(&less).await?.is_empty() {
             return Err(NotNow::Raced);
         }
         for one in &less {
@@ -260,8 +182,4 @@ impl Notify {
         }
         Ok(())
     }
-}
-
-fn left(header: &str) -> impl Iterator<Item = UserId> {
-    header.split(',').filter_map(|user| user.trim().parse().ok())
 }

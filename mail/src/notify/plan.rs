@@ -258,14 +258,14 @@ pub fn answered(events: &[&Event]) -> Vec<Seq> {
     replies.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The first message that events are about.
+/// The first message that events are about, if they are about any.
 #[must_use]
-pub fn first_seq(events: &[&Event]) -> Seq {
+pub fn first_seq(events: &[&Event]) -> Option<Seq> {
     let seqs = events.iter().filter_map(|event| match event {
         Event::MessageNew(message) => Some(message.seq),
         _ => None,
     });
-    seqs.min().unwrap_or(Seq::MAX >> 1)
+    seqs.min()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Notifications and settings in MongoDB; BSON stops here.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bson::{DateTime, Document, doc};
 use contract::{
@@ -12,7 +15,6 @@ use futures::TryStreamExt;
 use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 use service::mongo::{self, Mongo};
-use std::time::Duration;
 
 const NOTIFICATIONS: &str = "notifications";
 const SETTINGS: &str = "notification_settings";
@@ -113,21 +115,26 @@ impl Store {
         self.mongo.database()
     }
 
-    /// A chat's notifications that are unread, or about messages from `seq` on, by user: the latest of each.
-    pub async fn of_chat(&self, chat: ChatId, seq: Seq) -> Result<HashMap<UserId, Stored>> {
-        let chat = chat.to_string();
-        let (unread, later) =
-            (doc! { "chatId": &chat, "readAt": null }, doc! { "chatId": &chat, "seq": { "$gte": int(seq) } });
-        let mut latest: HashMap<UserId, Stored> = HashMap::new();
-        for filter in [unread, later] {
-            let mut found = self.notifications().find(filter).await?;
-            while let Some(one) = found.try_next().await? {
-                if one.kind == NotificationType::Added {
-                    continue;
-                }
-                let known = latest.get(&one.user_id).map_or(0, |known| known.seq.unwrap_or(0));
-                if one.seq.unwrap_or(0) >= known {
-                    latest.insert(one.user_id, one);
+    /// Of each of these chats the notifications that are unread, or about messages from the one named on: each user's latest.
+    pub async fn of_chats(&self, chats: &[(ChatId, Option<Seq>)]) -> Result<HashMap<ChatId, HashMap<UserId, Stored>>> {
+        let mut latest: HashMap<ChatId, HashMap<UserId, Stored>> = HashMap::new();
+        for chats in chats.chunks(CHUNK) {
+            let ids: Vec<ChatId> = chats.iter().map(|(chat, _)| *chat).collect();
+            let from = |(chat, seq): &(ChatId, Option<Seq>)| {
+                Some(doc! { "chatId": chat.to_string(), "seq": { "$gte": int((*seq)?) } })
+            };
+            let later: Vec<Document> = chats.iter().filter_map(from).collect();
+            let later = (!later.is_empty()).then(|| doc! { "$or": later });
+            let unread = doc! { "chatId": { "$in": texts(&ids) }, "readAt": null };
+            for filter in [Some(unread), later].into_iter().flatten() {
+                let mut found = self.notifications().find(filter).await?;
+                while let Some(one) = found.try_next().await? {
+                    let Some(chat) = one.chat_id.filter(|_| one.kind != NotificationType::Added) else { continue };
+                    let latest = latest.entry(chat).or_default();
+                    let known = latest.get(&one.user_id).map_or(0, |known| known.seq.unwrap_or(0));
+                    if one.seq.unwrap_or(0) >= known {
+                        latest.insert(one.user_id, one);
+                    }
                 }
             }
         }
@@ -145,8 +152,9 @@ impl Store {
         self.update(updates).await.map(|_| ())
     }
 
-    /// Changes unread notifications; answers whether all of them were as they had been read. Those that were are changed.
-    pub async fn change(&self, changed: &[Stored]) -> Result<bool> {
+    /// Changes unread notifications that are still as they had been read; answers the chats of those that are not, and maybe
+    /// of others that were changed by this.
+    pub async fn change(&self, changed: &[Stored]) -> Result<HashSet<ChatId>> {
         let mut updates = Vec::with_capacity(changed.len());
         for one in changed {
             let mut document = document(one)?;
@@ -156,7 +164,19 @@ impl Store {
             updates.push(doc! { "q": unchanged, "u": { "$set": document } });
         }
         let expected = updates.len();
-        Ok(self.update(updates).await? == expected)
+        if self.update(updates).await? == expected {
+            return Ok(HashSet::new());
+        }
+        // Which ones, is not said. A version that is the next one may be somebody else's: then it is tried again for nothing.
+        let ids: Vec<_> = changed.iter().map(|one| one.id).collect();
+        let found: Vec<Stored> =
+            self.notifications().find(doc! { "_id": { "$in": texts(&ids) } }).await?.try_collect().await?;
+        let found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
+        let is_written = |one: &&Stored| {
+            let now = found.get(&one.id);
+            now.is_some_and(|now| now.read_at.is_none() && now.version == one.version + 1 && now.seqs == one.seqs)
+        };
+        Ok(changed.iter().filter(|one| !is_written(one)).filter_map(|one| one.chat_id).collect())
     }
 
     /// Runs update statements; answers how many documents they found.

@@ -7,7 +7,7 @@ use std::{
 
 use async_nats::HeaderMap;
 use contract::{
-    Actor, SessionId, Time, UserId, headers,
+    Actor, NotificationId, SessionId, Time, UserId, headers,
     notification::{NotificationEvent, NotificationType, Settings},
     presence::{GetPresence, MAX_PRESENCE, PresenceStatus},
     push::{PushJob, Topic, Urgency},
@@ -27,9 +27,14 @@ pub(super) const AT_ONCE: usize = 64;
 const PUSHED_FOR: Duration = Duration::from_hours(24);
 
 impl Notify {
-    /// Tells of notifications; those of `told` are news.
-    pub(super) async fn tell(&self, new: &[Stored], changed: &[Stored], told: &HashSet<UserId>) -> Result<(), NotNow> {
-        let news: Vec<&Stored> = new.iter().chain(changed).filter(|one| told.contains(&one.user_id)).collect();
+    /// Tells of notifications; those of `news` are more than a correction.
+    pub(super) async fn tell(
+        &self,
+        new: &[Stored],
+        changed: &[Stored],
+        news: &HashSet<NotificationId>,
+    ) -> Result<(), NotNow> {
+        let news: Vec<&Stored> = new.iter().chain(changed).filter(|one| news.contains(&one.id)).collect();
         // Before anything is said, so that who cannot be told now is told later, and once.
         let looking = self.looking(&news.iter().map(|one| one.user_id).collect()).await?;
         for one in new {
