@@ -6,20 +6,16 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
-use crate::latency::{Latencies, Times, Window, decimal};
+use crate::{
+    latency::{Latencies, Times, Window, decimal},
+    refused::Refused,
+};
 
 /// Somebody who is refused waits at least this long.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
-
-/// It was refused, and why; the time to wait is what the server asks for.
-#[derive(Debug)]
-pub struct Refused {
-    pub code: String,
-    pub wait: Duration,
-}
 
 /// How fast something went.
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +26,8 @@ pub struct Rate {
     pub per_second: f64,
     /// How long each of them took.
     pub took: Latencies,
+    /// What was under way at the end.
+    pub unfinished: u64,
     /// By error code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
@@ -38,6 +36,7 @@ pub struct Rate {
 #[derive(Default)]
 struct Place {
     done: Times,
+    unfinished: u64,
     refused: BTreeMap<String, u64>,
 }
 
@@ -52,21 +51,27 @@ where
         running.spawn(async move {
             let mut seen = Place::default();
             while std::time::Instant::now() < window.to {
-                seen.count(window, act(place)).await?;
+                // What is still under way at the end is given up: there may be much, and it does not count.
+                match timeout_at(window.to.into(), seen.count(window, act(place))).await {
+                    Ok(counted) => counted?,
+                    Err(_) => seen.unfinished += 1,
+                }
             }
             anyhow::Ok(seen)
         });
     }
     let mut all = Place::default();
     while let Some(place) = running.join_next().await {
-        let Place { done, refused } = place??;
+        let Place { done, unfinished, refused } = place??;
+        all.unfinished += unfinished;
         all.done.add(&done);
         for (code, count) in refused {
             *all.refused.entry(code).or_default() += count;
         }
     }
     let took = all.done.latencies();
-    Ok(Rate { done: took.count, per_second: decimal(took.count) / window.seconds(), took, refused: all.refused })
+    let Place { unfinished, refused, .. } = all;
+    Ok(Rate { done: took.count, per_second: decimal(took.count) / window.seconds(), took, unfinished, refused })
 }
 
 impl Place {
@@ -109,12 +114,11 @@ mod tests {
         let window = Window::after(std::time::Instant::now(), 0, 1);
         let rate = run(2, window, |place| async move {
             sleep(Duration::from_millis(10)).await;
-            let wait = Duration::from_secs(2);
-            Ok(if place == 0 { Ok(()) } else { Err(Refused { code: "rate_limited".to_owned(), wait }) })
+            Ok(if place == 0 { Ok(()) } else { Err(Refused::new("rate_limited", Some(2))) })
         });
         let rate = rate.await.unwrap();
         assert!((20..=100).contains(&rate.done), "{rate}");
-        assert_eq!(rate.refused["rate_limited"], 1);
+        assert_eq!((rate.refused["rate_limited"], rate.unfinished > 0), (1, true));
         assert!(rate.took.p50 >= 9.9, "{rate}");
     }
 

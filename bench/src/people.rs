@@ -36,6 +36,8 @@ pub struct Person {
 pub struct Chat {
     pub id: String,
     pub last_seq: u64,
+    /// Where its log ends.
+    pub cursor: u64,
     /// Its members, by their place among all people.
     pub members: Vec<usize>,
 }
@@ -57,6 +59,7 @@ struct User {
 struct OpenedChat {
     id: String,
     last_seq: u64,
+    cursor: u64,
 }
 
 impl Person {
@@ -104,8 +107,8 @@ pub async fn open_chats(system: &System, people: &[Person], count: usize) -> Res
         let [from, to] = members.map(|member| &people[member]);
         let url = format!("{}/api/chats", gateways[from.gateway]);
         let body = json!({ "type": "direct", "userId": to.id });
-        let OpenedChat { id, last_seq } = post(http, &url, Some(&from.token), &body).await?;
-        Ok(Chat { id, last_seq, members: members.into() })
+        let OpenedChat { id, last_seq, cursor } = post(http, &url, Some(&from.token), &body).await?;
+        Ok(Chat { id, last_seq, cursor, members: members.into() })
     });
     opened.buffered(AT_A_TIME).try_collect().await
 }
@@ -116,8 +119,8 @@ pub async fn open_group(system: &System, people: &[Person], members: Vec<usize>)
     let (owner, others) = (&people[*first], others.iter().map(|member| people[*member].id.as_str()));
     let body = json!({ "type": "group", "name": "Bench", "memberIds": others.collect::<Vec<_>>() });
     let url = format!("{}/api/chats", system.gateways[owner.gateway]);
-    let OpenedChat { id, last_seq } = post(&Client::new(), &url, Some(&owner.token), &body).await?;
-    Ok(Chat { id, last_seq, members })
+    let OpenedChat { id, last_seq, cursor } = post(&Client::new(), &url, Some(&owner.token), &body).await?;
+    Ok(Chat { id, last_seq, cursor, members })
 }
 
 /// All pairs that a chat is wanted between, those first that give everybody one.

@@ -2,6 +2,8 @@
 
 mod engine;
 mod packet;
+mod patience;
 
-pub use engine::{Sender, connect};
-pub use packet::{Nack, Packet, event, first};
+pub use engine::Sender;
+pub use packet::{Nack, Packet, event, first, first_two};
+pub use patience::connect_patiently;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -120,8 +120,8 @@ impl Book {
         match (message, error) {
             (Some(Stored { seq }), None) => chat.ledger().accepted(number, seq, now),
             (_, error) => {
-                let Nack { code, retry_after } = error.context("neither a message nor an error")?;
-                chat.ledger().refused(number, code, Duration::from_secs(retry_after.unwrap_or_default()));
+                let refused = error.context("neither a message nor an error")?.into();
+                chat.ledger().refused(number, &refused);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::tally::Tally;
+use crate::refused::Refused;
 
 /// When the next message may follow in a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +99,12 @@ impl Ledger {
     }
 
     /// Its sender was told that it is not, and to wait.
-    pub fn refused(&mut self, number: usize, code: &str, wait: Duration) {
+    pub fn refused(&mut self, number: usize, Refused { code, wait }: &Refused) {
         if let Some(message) = self.messages.get_mut(number) {
             message.answer = Answer::Refused;
-            message.release(Err(wait));
+            message.release(Err(*wait));
         }
-        *self.refused.entry(code.to_owned()).or_default() += 1;
+        *self.refused.entry(code.clone()).or_default() += 1;
     }
 
     /// A message arrived at a socket; `number` is `None` where we have not sent it.
@@ -241,7 +242,7 @@ mod tests {
         let mut ledger = Ledger::new(0, 2, Until::Acknowledged, Arc::default());
         let (number, _, mut next) = ledger.begin(Instant::now());
         assert!(!ledger.is_settled());
-        ledger.refused(number, "rate_limited", Duration::from_secs(3));
+        ledger.refused(number, &Refused::new("rate_limited", Some(3)));
         assert_eq!(next.try_recv(), Ok(Err(Duration::from_secs(3))));
         assert_eq!((ledger.is_settled(), ledger.refused["rate_limited"]), (true, 1));
     }

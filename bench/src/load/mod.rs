@@ -24,6 +24,7 @@ use crate::{
     client::{self, Packet, Sender},
     latency::Window,
     processes::Processes,
+    refused::Refused,
 };
 use book::Book;
 use ledger::Next;
@@ -104,8 +105,12 @@ async fn connect(seats: &[Seat], book: &Arc<Book>) -> Result<(Vec<Sender>, Vec<J
     let connect = |(socket, seat): (usize, &Seat)| {
         let (book, Seat { gateway, token }) = (Arc::clone(book), seat.clone());
         async move {
-            let incoming = move |packet: Packet<'_>, now| book.receive(socket, &packet, now);
-            client::connect(&gateway, &token, incoming).await
+            let incoming = || {
+                let book = Arc::clone(&book);
+                move |packet: Packet<'_>, now| book.receive(socket, &packet, now)
+            };
+            // Who comes all at once may be refused for a while; that is no part of what is measured.
+            client::connect_patiently(&gateway, &token, incoming, |_| ()).await
         }
     };
     let connections: Vec<_> =
@@ -169,7 +174,7 @@ impl Load {
         let (number, place, next) = chat.ledger().begin(intended);
         let packet = self.book.packet(index, number);
         if packet.and_then(|packet| self.senders[chat.sockets[place]].send(packet)).is_err() {
-            chat.ledger().refused(number, "disconnected", Duration::ZERO);
+            chat.ledger().refused(number, &Refused::new("disconnected", None));
         }
         next
     }

@@ -114,6 +114,7 @@ impl Outcome {
             done: self.delivered,
             per_second: self.deliveries_per_second,
             took: self.delivered_after.clone(),
+            unfinished: 0,
             refused: self.refused.clone(),
         }
     }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
+use super::Sound;
 use crate::{
     limit::{Around, broadcast},
     load::{self, Outcome, Room, Shape, Until},
@@ -140,8 +141,8 @@ impl Options {
     }
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.groups.iter().all(|group| group.outcome.is_sound())
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
+use super::Sound;
 use crate::{
     limit::{Around, append},
     load::{self, Outcome, Room, Shape, Until},
@@ -69,7 +70,7 @@ pub async fn send(options: &Options) -> Result<Report> {
     let people = people::sign_up(&system, options.people.into()).await?;
     let chats = people::open_chats(&system, &people, options.chats.into()).await?;
     let seats: Vec<_> = people.iter().map(|person| person.seat(&system)).collect();
-    let room = |people::Chat { id, last_seq, members }| Room { id, last_seq, sockets: members };
+    let room = |people::Chat { id, last_seq, members, .. }| Room { id, last_seq, sockets: members };
     let rooms: Vec<_> = chats.into_iter().map(room).collect();
 
     // An open loop has no rate of its own to compare.
@@ -88,8 +89,8 @@ pub async fn send(options: &Options) -> Result<Report> {
     Ok(Report { options: options.clone(), outcome, limit })
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.outcome.is_sound()
     }
 }
