@@ -1,6 +1,6 @@
 //! Closed loops: each of many places does one thing after the other.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     latency::{Latencies, Times, Window, decimal},
-    refused::Refused,
+    refused::{Refusals, Refused},
 };
 
 /// Somebody who is refused waits at least this long.
@@ -29,15 +29,14 @@ pub struct Rate {
     /// What was under way at the end.
     pub unfinished: u64,
     /// By error code.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub refused: BTreeMap<String, u64>,
+    pub refused: Refusals,
 }
 
 #[derive(Default)]
 struct Place {
     done: Times,
     unfinished: u64,
-    refused: BTreeMap<String, u64>,
+    refused: Refusals,
 }
 
 /// Lets so many places `act` until the window is over; `act` gets the place's number. Its error is the run's.
@@ -65,9 +64,7 @@ where
         let Place { done, unfinished, refused } = place??;
         all.unfinished += unfinished;
         all.done.add(&done);
-        for (code, count) in refused {
-            *all.refused.entry(code).or_default() += count;
-        }
+        all.refused.add(&refused);
     }
     let took = all.done.latencies();
     let Place { unfinished, refused, .. } = all;
@@ -81,7 +78,7 @@ impl Place {
             Ok(()) if window.contains(std::time::Instant::now()) => self.done.record(started.elapsed()),
             Ok(()) => {}
             Err(Refused { code, wait }) => {
-                *self.refused.entry(code).or_default() += 1;
+                self.refused.count(&code);
                 sleep(wait.max(AFTER_REFUSAL)).await;
             }
         }
@@ -101,7 +98,7 @@ impl fmt::Display for Rate {
     /// A row of a table of latencies after its name of 18 characters, with the rate behind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:>10.0}/s", self.took, self.per_second)?;
-        self.refused.iter().try_for_each(|(code, count)| write!(f, ", {count} {code}"))
+        if self.refused == Refusals::default() { Ok(()) } else { write!(f, ", refused {}", self.refused) }
     }
 }
 
@@ -118,7 +115,7 @@ mod tests {
         });
         let rate = rate.await.unwrap();
         assert!((20..=100).contains(&rate.done), "{rate}");
-        assert_eq!((rate.refused["rate_limited"], rate.unfinished > 0), (1, true));
+        assert_eq!((rate.refused.of("rate_limited"), rate.unfinished > 0), (1, true));
         assert!(rate.took.p50 >= 9.9, "{rate}");
     }
 

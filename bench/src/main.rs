@@ -4,6 +4,7 @@ mod body;
 mod client;
 mod closed;
 mod follow;
+mod generator;
 mod latency;
 mod limit;
 mod load;
@@ -20,7 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use scenario::{Sound, group, idle, limit as limits, notify, send, storm};
+use scenario::{Sound, day, group, history, idle, limit as limits, login, notify, send, storm};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -46,6 +47,12 @@ enum Command {
     Idle(idle::Options),
     /// All clients are cut at once and connect again at once, and catch up on what was sent meanwhile.
     Storm(storm::Options),
+    /// Signing in with passwords, and whether messages are sent as fast beside it.
+    Login(login::Options),
+    /// Reading pages of messages and lists of chats.
+    History(history::Options),
+    /// A bit of everything, as people do over a day.
+    Day(day::Options),
     /// A group whose members are not looking: how fast they are told.
     Notify(notify::Options),
     /// What no design can beat on this machine: the parts that Natter stands on, bare.
@@ -70,6 +77,9 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
         Command::Group(options) => print(&group::group(options).await?, json)?,
         Command::Idle(options) => print(&idle::idle(options).await?, json)?,
         Command::Storm(options) => print(&storm::storm(options).await?, json)?,
+        Command::Login(options) => print(&login::login(options).await?, json)?,
+        Command::History(options) => print(&history::history(options).await?, json)?,
+        Command::Day(options) => print(&day::day(options).await?, json)?,
         Command::Notify(options) => print(&notify::notify(options).await?, json)?,
         Command::Limit(options) => print(&limits::limit(options).await?, json)?,
         Command::BareServer => limit::server::serve().await.map(|()| true)?,

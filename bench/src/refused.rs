@@ -1,8 +1,8 @@
 //! What a server says no with, and when one may come again.
 
-use std::{error, fmt, time::Duration};
+use std::{collections::BTreeMap, error, fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,37 @@ impl fmt::Display for Refused {
 }
 
 impl error::Error for Refused {}
+
+/// Refusals by their code.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Refusals(BTreeMap<String, u64>);
+
+impl Refusals {
+    pub fn count(&mut self, code: &str) {
+        match self.0.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(self.0.insert(code.to_owned(), 1)),
+        }
+    }
+
+    pub fn add(&mut self, others: &Self) {
+        for (code, count) in &others.0 {
+            *self.0.entry(code.clone()).or_default() += count;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn of(&self, code: &str) -> u64 {
+        self.0.get(code).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts: Vec<_> = self.0.iter().map(|(code, count)| format!("{count} {code}")).collect();
+        f.write_str(&if counts.is_empty() { "0".to_owned() } else { counts.join(", ") })
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     client::{self, Packet, Sender},
+    generator,
     latency::Window,
     processes::Processes,
     refused::Refused,
@@ -84,6 +85,7 @@ pub async fn run(seats: &[Seat], rooms: Vec<Room>, shape: Shape, processes: &Pro
     let window = Window::after(start, shape.warm_up, shape.seconds);
     tally.begin(window);
     let processes = tokio::spawn(processes.clone().during(window));
+    let woken_late = tokio::spawn(generator::woken_late(window));
     let senders = Arc::new(senders);
     let load = Load { book: Arc::clone(&book), senders: Arc::clone(&senders) };
     match shape.rate {
@@ -97,7 +99,7 @@ pub async fn run(seats: &[Seat], rooms: Vec<Room>, shape: Shape, processes: &Pro
     let ended = join_all(connections).await;
     let ended = ended.into_iter().filter_map(|end| end.map_err(anyhow::Error::from).flatten().err());
     let disconnected = ended.map(|reason| format!("{reason:#}")).collect();
-    Ok(Outcome::new(window, &book, &tally, disconnected, processes.await?))
+    Ok(Outcome::new(window, &book, &tally, disconnected, processes.await?, &woken_late.await?))
 }
 
 /// A socket for each seat, in their order.

@@ -1,8 +1,11 @@
 //! What load there is to choose from.
 
+pub mod day;
 pub mod group;
+pub mod history;
 pub mod idle;
 pub mod limit;
+pub mod login;
 pub mod notify;
 pub mod send;
 pub mod storm;

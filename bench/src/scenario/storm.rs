@@ -1,18 +1,15 @@
 //! A reconnect storm: all clients are cut at once, messages are sent, all connect again at once and catch up.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, value_parser};
 use futures::{StreamExt, TryStreamExt, stream};
-use reqwest::Client;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::Sound;
@@ -21,7 +18,7 @@ use crate::{
     latency::{self, Latencies, Times},
     people::{self, Chat, Person},
     processes::Usages,
-    rest,
+    refused::Refusals,
     target::{System, Target},
 };
 
@@ -68,7 +65,7 @@ pub struct Report {
     /// What messages took over REST that were sent meanwhile.
     sent_meanwhile: Latencies,
     /// By error code, while connecting and while catching up. All were obeyed.
-    refused: BTreeMap<String, u64>,
+    refused: Refusals,
     /// Clients that did not come back, and why.
     not_back: Vec<String>,
     #[serde(flatten)]
@@ -82,15 +79,6 @@ struct Group {
     chat: Chat,
     last: Mutex<u64>,
 }
-
-#[derive(Deserialize)]
-struct Stored {
-    seq: u64,
-}
-
-/// Refusals by code, from many at once.
-#[derive(Default)]
-struct Refusals(Mutex<BTreeMap<String, u64>>);
 
 pub async fn storm(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
@@ -161,19 +149,10 @@ async fn open_groups(system: &System, people: &[Person], size: usize) -> Result<
 
 /// Sends so many messages to each group over REST, by its members in turn.
 async fn send(system: &System, people: &[Person], groups: &[Group], count: u16) -> Result<Times> {
-    let (http, run) = (&Client::new(), rand::random::<u64>());
     let send = async |group: &Group| {
-        let mut times = Times::default();
-        for number in 0..count {
-            let person = &people[group.chat.members[usize::from(number) % group.chat.members.len()]];
-            let url = format!("{}/api/messages", system.gateways[person.gateway]);
-            let message = json!({ "chatId": group.chat.id, "clientId": format!("{run:x}-{number}"), "text": "Hello" });
-            let started = Instant::now();
-            let Stored { seq } = rest::post(http, &url, Some(&person.token), &message).await.context("a message")?;
-            times.record(started.elapsed());
-            let mut last = group.last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = seq.max(*last);
-        }
+        let (times, sent) = people::write(system, people, &group.chat, count).await?;
+        let mut last = group.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = sent.max(*last);
         anyhow::Ok(times)
     };
     let all: Vec<Times> = stream::iter(groups).map(send).buffer_unordered(AT_A_TIME).try_collect().await?;
@@ -184,18 +163,19 @@ async fn send(system: &System, people: &[Person], groups: &[Group], count: u16) 
     Ok(times)
 }
 
-type Back = ((Times, Times), BTreeMap<String, u64>, Vec<String>);
+type Back = ((Times, Times), Refusals, Vec<String>);
 
 /// Lets all of them go at once; answers when they were connected, and had caught up.
 async fn come_back(followers: &[Arc<Follower>], started: Instant) -> Back {
-    let refusals = Arc::new(Refusals::default());
+    let refusals = Arc::new(Mutex::new(Refusals::default()));
     let mut coming = JoinSet::new();
     for follower in followers {
         let (follower, refusals) = (Arc::clone(follower), Arc::clone(&refusals));
         coming.spawn(async move {
-            follower.connect(|code| refusals.count(code)).await?;
+            let count = |code: &str| refusals.lock().unwrap_or_else(PoisonError::into_inner).count(code);
+            follower.connect(count).await?;
             let connected = started.elapsed();
-            follower.catch_up(|code| refusals.count(code)).await?;
+            follower.catch_up(count).await?;
             anyhow::Ok((connected, started.elapsed()))
         });
     }
@@ -209,7 +189,8 @@ async fn come_back(followers: &[Arc<Follower>], started: Instant) -> Back {
             Err(error) => not_back.push(format!("{error:#}")),
         }
     }
-    (times, refusals.take(), not_back)
+    let refusals = std::mem::take(&mut *refusals.lock().unwrap_or_else(PoisonError::into_inner));
+    (times, refusals, not_back)
 }
 
 /// Waits until all know everything, or for [`DRAIN`], and counts what is wrong then.
@@ -232,16 +213,6 @@ async fn settle(followers: &[Arc<Follower>], options: &Options, groups: &[Group]
     }
 }
 
-impl Refusals {
-    fn count(&self, code: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(code.to_owned()).or_default() += 1;
-    }
-
-    fn take(&self) -> BTreeMap<String, u64> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 impl Sound for Report {
     fn is_sound(&self) -> bool {
         self.faults.none() && self.not_back.is_empty()
@@ -260,8 +231,7 @@ impl fmt::Display for Report {
         writeln!(f, "{:<18}{}", "sent meanwhile", self.sent_meanwhile)?;
         let Faults { missed, doubled, out_of_order, gaps } = self.faults;
         write!(f, "missed {missed}, doubled {doubled}, out of order {out_of_order}, gaps {gaps}, refused ")?;
-        let refused: Vec<_> = self.refused.iter().map(|(code, count)| format!("{count} {code}")).collect();
-        f.write_str(&if refused.is_empty() { "0".to_owned() } else { refused.join(", ") })?;
+        write!(f, "{}", self.refused)?;
         if let Some(reason) = self.not_back.first() {
             write!(f, "\n{} did not come back, the first because {reason}", self.not_back.len())?;
         }
