@@ -1,6 +1,8 @@
 //! A client of Socket.IO that is light enough for thousands of them in one process.
 
 mod engine;
+#[cfg(test)]
+mod official;
 mod packet;
 mod patience;
 
