@@ -86,7 +86,10 @@ impl Figures {
             reasons.push(format!("it sent late, by {:.1} ms at p99: that is in the latencies", self.late));
         }
         if self.sleepy > SLEEPY {
-            reasons.push(format!("it was woken late, by {:.1} ms at p99: that is in the latencies", self.sleepy));
+            reasons.push(format!(
+                "it was woken late, by {:.1} ms at p99: the machine is busy, and that is in the latencies",
+                self.sleepy
+            ));
         }
         if let Some(cores) = self.cores.filter(|cores| *cores > GREEDY * self.of_cores) {
             reasons.push(format!("it took {cores:.1} of {} cores from the system", self.of_cores));
