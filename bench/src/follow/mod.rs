@@ -30,6 +30,8 @@ pub use inbox::{Faults, Inbox};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Waits for a refusal that does not say how long.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+/// Who has not caught up by then is given up.
+const DEADLINE: Duration = Duration::from_mins(5);
 /// No answer, or no connection to ask over, as a code.
 pub const NO_ANSWER: &str = "no_answer";
 
@@ -110,10 +112,12 @@ impl Follower {
 
     /// Fetches what was missed; `refused` gets the codes of those who ask to come later, which is obeyed.
     pub async fn catch_up(&self, mut refused: impl FnMut(&str)) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
         loop {
             let chats = lock(&self.heard).inbox.cursors();
             let Synced { chats } = match self.ask("sync", &Cursors { chats }).await? {
                 Ok(answer) => client::first(&answer)?,
+                Err(refusal) if Instant::now() > end => return Err(refusal).context("given up"),
                 Err(Refused { code, wait }) => {
                     refused(&code);
                     sleep(wait.max(AFTER_REFUSAL)).await;
