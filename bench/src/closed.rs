@@ -1,25 +1,21 @@
 //! Closed loops: each of many places does one thing after the other.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
-use crate::latency::{Latencies, Times, Window, decimal};
+use crate::{
+    latency::{Latencies, Times, Window, decimal},
+    refused::{Refusals, Refused},
+};
 
 /// Somebody who is refused waits at least this long.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
-
-/// It was refused, and why; the time to wait is what the server asks for.
-#[derive(Debug)]
-pub struct Refused {
-    pub code: String,
-    pub wait: Duration,
-}
 
 /// How fast something went.
 #[derive(Debug, Clone, Serialize)]
@@ -30,15 +26,17 @@ pub struct Rate {
     pub per_second: f64,
     /// How long each of them took.
     pub took: Latencies,
+    /// What was under way at the end.
+    pub unfinished: u64,
     /// By error code.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub refused: BTreeMap<String, u64>,
+    pub refused: Refusals,
 }
 
 #[derive(Default)]
 struct Place {
     done: Times,
-    refused: BTreeMap<String, u64>,
+    unfinished: u64,
+    refused: Refusals,
 }
 
 /// Lets so many places `act` until the window is over; `act` gets the place's number. Its error is the run's.
@@ -52,21 +50,25 @@ where
         running.spawn(async move {
             let mut seen = Place::default();
             while std::time::Instant::now() < window.to {
-                seen.count(window, act(place)).await?;
+                // What is still under way at the end is given up: there may be much, and it does not count.
+                match timeout_at(window.to.into(), seen.count(window, act(place))).await {
+                    Ok(counted) => counted?,
+                    Err(_) => seen.unfinished += 1,
+                }
             }
             anyhow::Ok(seen)
         });
     }
     let mut all = Place::default();
     while let Some(place) = running.join_next().await {
-        let Place { done, refused } = place??;
+        let Place { done, unfinished, refused } = place??;
+        all.unfinished += unfinished;
         all.done.add(&done);
-        for (code, count) in refused {
-            *all.refused.entry(code).or_default() += count;
-        }
+        all.refused.add(&refused);
     }
     let took = all.done.latencies();
-    Ok(Rate { done: took.count, per_second: decimal(took.count) / window.seconds(), took, refused: all.refused })
+    let Place { unfinished, refused, .. } = all;
+    Ok(Rate { done: took.count, per_second: decimal(took.count) / window.seconds(), took, unfinished, refused })
 }
 
 impl Place {
@@ -76,7 +78,7 @@ impl Place {
             Ok(()) if window.contains(std::time::Instant::now()) => self.done.record(started.elapsed()),
             Ok(()) => {}
             Err(Refused { code, wait }) => {
-                *self.refused.entry(code).or_default() += 1;
+                self.refused.count(&code);
                 sleep(wait.max(AFTER_REFUSAL)).await;
             }
         }
@@ -96,7 +98,7 @@ impl fmt::Display for Rate {
     /// A row of a table of latencies after its name of 18 characters, with the rate behind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:>10.0}/s", self.took, self.per_second)?;
-        self.refused.iter().try_for_each(|(code, count)| write!(f, ", {count} {code}"))
+        if self.refused == Refusals::default() { Ok(()) } else { write!(f, ", refused {}", self.refused) }
     }
 }
 
@@ -109,12 +111,11 @@ mod tests {
         let window = Window::after(std::time::Instant::now(), 0, 1);
         let rate = run(2, window, |place| async move {
             sleep(Duration::from_millis(10)).await;
-            let wait = Duration::from_secs(2);
-            Ok(if place == 0 { Ok(()) } else { Err(Refused { code: "rate_limited".to_owned(), wait }) })
+            Ok(if place == 0 { Ok(()) } else { Err(Refused::new("rate_limited", Some(2))) })
         });
         let rate = rate.await.unwrap();
         assert!((20..=100).contains(&rate.done), "{rate}");
-        assert_eq!(rate.refused["rate_limited"], 1);
+        assert_eq!((rate.refused.of("rate_limited"), rate.unfinished > 0), (1, true));
         assert!(rate.took.p50 >= 9.9, "{rate}");
     }
 

@@ -3,11 +3,14 @@
 mod body;
 mod client;
 mod closed;
+mod follow;
+mod generator;
 mod latency;
 mod limit;
 mod load;
 mod people;
 mod processes;
+mod refused;
 mod rest;
 mod scenario;
 mod target;
@@ -18,7 +21,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use scenario::{group, idle, limit as limits, notify, send};
+use scenario::{Sound, day, group, history, idle, limit as limits, login, notify, send, storm};
 
 /// Puts load on a running Natter and checks what became of it.
 ///
@@ -42,10 +45,18 @@ enum Command {
     Group(group::Options),
     /// People who are connected and do nothing: what their presence costs NATS.
     Idle(idle::Options),
-    /// What no design can beat on this machine: the parts that Natter stands on, bare.
-    Limit(limits::Options),
+    /// All clients are cut at once and connect again at once, and catch up on what was sent meanwhile.
+    Storm(storm::Options),
+    /// Signing in with passwords, and whether messages are sent as fast beside it.
+    Login(login::Options),
+    /// Reading pages of messages and lists of chats.
+    History(history::Options),
+    /// A bit of everything, as people do over a day.
+    Day(day::Options),
     /// A group whose members are not looking: how fast they are told.
     Notify(notify::Options),
+    /// What no design can beat on this machine: the parts that Natter stands on, bare.
+    Limit(limits::Options),
     /// The server of the limit of deliveries.
     #[command(hide = true)]
     BareServer,
@@ -62,43 +73,26 @@ async fn main() -> ExitCode {
 
 async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
     let sound = match command {
-        Command::Send(options) => {
-            let report = send::send(options).await?;
-            print(&report, json)?;
-            report.is_sound()
-        }
-        Command::Group(options) => {
-            let report = group::group(options).await?;
-            print(&report, json)?;
-            report.is_sound()
-        }
-        Command::Idle(options) => {
-            let report = idle::idle(options).await?;
-            print(&report, json)?;
-            report.is_sound()
-        }
-        Command::Limit(options) => {
-            let report = limits::limit(options).await?;
-            print(&report, json)?;
-            report.is_sound()
-        }
-        Command::BareServer => {
-            limit::server::serve().await?;
-            true
-        }
-        Command::Notify(options) => {
-            print(&notify::notify(options).await?, json)?;
-            true
-        }
+        Command::Send(options) => print(&send::send(options).await?, json)?,
+        Command::Group(options) => print(&group::group(options).await?, json)?,
+        Command::Idle(options) => print(&idle::idle(options).await?, json)?,
+        Command::Storm(options) => print(&storm::storm(options).await?, json)?,
+        Command::Login(options) => print(&login::login(options).await?, json)?,
+        Command::History(options) => print(&history::history(options).await?, json)?,
+        Command::Day(options) => print(&day::day(options).await?, json)?,
+        Command::Notify(options) => print(&notify::notify(options).await?, json)?,
+        Command::Limit(options) => print(&limits::limit(options).await?, json)?,
+        Command::BareServer => limit::server::serve().await.map(|()| true)?,
     };
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(report: &(impl Serialize + Display), json: bool) -> Result<()> {
+/// Answers whether all is sound.
+fn print(report: &(impl Serialize + Display + Sound), json: bool) -> Result<bool> {
     if json {
         println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         println!("{report}");
     }
-    Ok(())
+    Ok(report.is_sound())
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{load::Seat, rest::post, target::System};
+use crate::{latency::Times, load::Seat, rest::post, target::System};
 
 /// Requests at a time: signing up is no part of what is measured.
 const AT_A_TIME: usize = 8;
@@ -23,9 +23,13 @@ const AT_A_TIME: usize = 8;
 const LETTERS_DEADLINE: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Of everybody who registers.
+pub const PASSWORD: &str = "correct horse battery staple";
+
 /// Somebody who has signed in.
 pub struct Person {
     pub id: String,
+    pub email: String,
     /// Good for 15 minutes.
     pub token: String,
     /// The gateway this person keeps to, as its place among all.
@@ -36,6 +40,8 @@ pub struct Person {
 pub struct Chat {
     pub id: String,
     pub last_seq: u64,
+    /// Where its log ends.
+    pub cursor: u64,
     /// Its members, by their place among all people.
     pub members: Vec<usize>,
 }
@@ -57,6 +63,7 @@ struct User {
 struct OpenedChat {
     id: String,
     last_seq: u64,
+    cursor: u64,
 }
 
 impl Person {
@@ -66,8 +73,18 @@ impl Person {
     }
 }
 
-/// Signs up so many new people, in turn at each of the gateways.
+/// Signs up so many new people with codes, in turn at each of the gateways.
 pub async fn sign_up(system: &System, count: usize) -> Result<Vec<Person>> {
+    join(system, count, "otp", |email| json!({ "email": email })).await
+}
+
+/// The same with the [`PASSWORD`].
+pub async fn register(system: &System, count: usize) -> Result<Vec<Person>> {
+    join(system, count, "register", |email| json!({ "email": email, "password": PASSWORD, "name": "Bench" })).await
+}
+
+/// `ask` makes the body for the route that sends a code.
+async fn join(system: &System, count: usize, route: &str, ask: fn(&str) -> Value) -> Result<Vec<Person>> {
     let System { gateways, mail, .. } = system;
     let run = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
     let people: Vec<_> = (0..count).map(|index| (index, format!("bench-{run:x}-{index}@example.org"))).collect();
@@ -77,7 +94,7 @@ pub async fn sign_up(system: &System, count: usize) -> Result<Vec<Person>> {
         async move { post(http, &url, None, &body).await }
     };
 
-    let asked = stream::iter(&people).map(|(index, email)| post(*index, "otp", json!({ "email": email })));
+    let asked = stream::iter(&people).map(|(index, email)| post(*index, route, ask(email)));
     asked.buffered(AT_A_TIME).try_for_each(async |_: Value| Ok(())).await?;
 
     let codes = read_codes(mail, people.iter().map(|(_, email)| email.as_str()).collect()).await?;
@@ -86,12 +103,13 @@ pub async fn sign_up(system: &System, count: usize) -> Result<Vec<Person>> {
         async { serde_json::from_value::<Tokens>(tokens.await?).context("no tokens") }
     });
     let tokens: Vec<_> = verified.buffered(AT_A_TIME).try_collect().await?;
-    let person = |(index, tokens): (usize, Tokens)| Person {
+    let person = |(tokens, (index, email)): (Tokens, (usize, String))| Person {
         id: tokens.user.id,
+        email,
         token: tokens.access_token,
         gateway: index % gateways.len(),
     };
-    Ok(tokens.into_iter().enumerate().map(person).collect())
+    Ok(tokens.into_iter().zip(people).map(person).collect())
 }
 
 /// Opens so many direct chats, each between two people of different gateways, if there are different ones.
@@ -104,8 +122,8 @@ pub async fn open_chats(system: &System, people: &[Person], count: usize) -> Res
         let [from, to] = members.map(|member| &people[member]);
         let url = format!("{}/api/chats", gateways[from.gateway]);
         let body = json!({ "type": "direct", "userId": to.id });
-        let OpenedChat { id, last_seq } = post(http, &url, Some(&from.token), &body).await?;
-        Ok(Chat { id, last_seq, members: members.into() })
+        let OpenedChat { id, last_seq, cursor } = post(http, &url, Some(&from.token), &body).await?;
+        Ok(Chat { id, last_seq, cursor, members: members.into() })
     });
     opened.buffered(AT_A_TIME).try_collect().await
 }
@@ -116,8 +134,28 @@ pub async fn open_group(system: &System, people: &[Person], members: Vec<usize>)
     let (owner, others) = (&people[*first], others.iter().map(|member| people[*member].id.as_str()));
     let body = json!({ "type": "group", "name": "Bench", "memberIds": others.collect::<Vec<_>>() });
     let url = format!("{}/api/chats", system.gateways[owner.gateway]);
-    let OpenedChat { id, last_seq } = post(&Client::new(), &url, Some(&owner.token), &body).await?;
-    Ok(Chat { id, last_seq, members })
+    let OpenedChat { id, last_seq, cursor } = post(&Client::new(), &url, Some(&owner.token), &body).await?;
+    Ok(Chat { id, last_seq, cursor, members })
+}
+
+/// Writes so many messages into a chat over REST, one after the other, by its members in turn. Answers how long each took
+/// and the number of the last one.
+pub async fn write(system: &System, people: &[Person], chat: &Chat, count: u16) -> Result<(Times, u64)> {
+    #[derive(Deserialize)]
+    struct Stored {
+        seq: u64,
+    }
+    let (http, run) = (Client::new(), rand::random::<u64>());
+    let (mut times, mut last) = (Times::default(), chat.last_seq);
+    for (number, member) in (0..count).zip(chat.members.iter().cycle()) {
+        let url = format!("{}/api/messages", system.gateways[people[*member].gateway]);
+        let message = json!({ "chatId": chat.id, "clientId": format!("{run:x}-{number}"), "text": "Hello" });
+        let started = Instant::now();
+        let Stored { seq } = post(&http, &url, Some(&people[*member].token), &message).await?;
+        times.record(started.elapsed());
+        last = seq;
+    }
+    Ok((times, last))
 }
 
 /// All pairs that a chat is wanted between, those first that give everybody one.

@@ -98,6 +98,16 @@ impl Usages {
         self.sum(Usage::is_gateway, |usage| usage.cpu_seconds)
     }
 
+    /// MiB that all gateways have grown by.
+    pub fn gateway_growth(&self) -> Option<f64> {
+        self.sum(Usage::is_gateway, |usage| usage.rss_growth)
+    }
+
+    /// Cores that this program kept busy.
+    pub fn generator_cores(&self) -> Option<f64> {
+        self.sum(|usage| usage.name == GENERATOR, |usage| usage.cores)
+    }
+
     fn sum(&self, of: impl Fn(&Usage) -> bool, figure: impl Fn(&Usage) -> f64) -> Option<f64> {
         self.0.iter().filter(|usage| of(usage)).map(figure).reduce(|sum, figure| sum + figure)
     }

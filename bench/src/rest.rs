@@ -1,27 +1,25 @@
 //! REST as a patient client speaks it: whoever is told to come later does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use reqwest::{Client, RequestBuilder, header::RETRY_AFTER};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::{
+    Client, RequestBuilder,
+    header::{HeaderValue, RETRY_AFTER},
+};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::closed::Refused;
+use crate::refused::Refused;
 
-/// A request that is refused with `Retry-After` is tried so many times.
-const TRIES: usize = 5;
-
-/// The part of a problem (RFC 9457) that is read.
-#[derive(Deserialize)]
-struct Problem {
-    code: String,
-}
+/// A request that is refused with `Retry-After` is tried for so long.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Posts until it is answered; the error is any refusal that is not for a time.
 pub async fn post<T: DeserializeOwned>(http: &Client, url: &str, token: Option<&str>, body: &Value) -> Result<T> {
-    for _ in 0..TRIES {
+    let end = Instant::now() + PATIENCE;
+    loop {
         let request = http.post(url).json(body);
         let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
         match ask(request).await.with_context(|| format!("POST {url}"))? {
@@ -30,11 +28,10 @@ pub async fn post<T: DeserializeOwned>(http: &Client, url: &str, token: Option<&
                 let answer = if answer.is_empty() { b"null" } else { answer.as_slice() };
                 return serde_json::from_slice(answer).with_context(|| format!("the answer of {url}"));
             }
-            Err(Refused { code, wait }) if wait.is_zero() => bail!("{url} refuses: {code}"),
+            Err(Refused { code, wait }) if wait.is_zero() || Instant::now() > end => bail!("{url} refuses: {code}"),
             Err(Refused { wait, .. }) => sleep(wait).await,
         }
     }
-    bail!("{url} says {TRIES} times to come later")
 }
 
 /// Asks once: the answer's body, or why there is none. The error is that there was no answer at all.
@@ -45,7 +42,5 @@ pub async fn ask(request: RequestBuilder) -> Result<Result<Vec<u8>, Refused>> {
     if status.is_success() {
         return Ok(Ok(answer.into()));
     }
-    let wait = wait.as_ref().and_then(|wait| wait.to_str().ok()).and_then(|wait| wait.parse().ok());
-    let code = serde_json::from_slice(&answer).map_or_else(|_| status.as_u16().to_string(), |Problem { code }| code);
-    Ok(Err(Refused { code, wait: Duration::from_secs(wait.unwrap_or_default()) }))
+    Ok(Err(Refused::over_http(status.as_u16(), wait.as_ref().map(HeaderValue::as_bytes), &answer)))
 }

@@ -38,6 +38,7 @@ pub struct Target {
 }
 
 /// A running system.
+#[derive(Clone)]
 pub struct System {
     /// Such as `http://127.0.0.1:8080`.
     pub gateways: Vec<String>,

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use futures::{SinkExt, StreamExt};
+use serde::Deserialize;
 use tokio::{
     net::TcpStream,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -12,10 +13,11 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    tungstenite::{self, Message, http::HeaderValue, protocol::WebSocketConfig},
 };
 
 use super::packet::{self, Packet};
+use crate::refused::Refused;
 
 /// From the TCP connection to the namespace.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
@@ -52,16 +54,33 @@ async fn open(gateway: &str, token: &str) -> Result<Socket> {
     let host = gateway.strip_prefix("http://").context("a gateway is http://host:port, without TLS")?;
     let url = format!("ws://{host}/socket.io/?EIO=4&transport=websocket");
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-    let (mut socket, _) = connect_async_with_config(url, Some(config), true).await?;
+    let (mut socket, _) = connect_async_with_config(url, Some(config), true).await.map_err(at_the_door)?;
     ensure!(next(&mut socket, |packet| Ok(packet == Packet::Open)).await?, "it does not begin with the handshake");
     socket.send(packet::connect(token).into()).await?;
     let connected = |packet: Packet<'_>| match packet {
         Packet::Connected => Ok(true),
-        Packet::Refused(why) => bail!("refused: {why}"),
+        Packet::Refused(why) => Err(refused(why).into()),
         _ => Ok(false),
     };
     while !next(&mut socket, connected).await? {}
     Ok(socket)
+}
+
+/// An upgrade may be refused as any HTTP request.
+fn at_the_door(error: tungstenite::Error) -> Error {
+    let tungstenite::Error::Http(answer) = error else { return error.into() };
+    let retry_after = answer.headers().get("retry-after").map(HeaderValue::as_bytes);
+    let body = answer.body().as_deref().unwrap_or_default();
+    Refused::over_http(answer.status().as_u16(), retry_after, body).into()
+}
+
+/// `{message}`, which is the code.
+fn refused(why: &str) -> Refused {
+    #[derive(Deserialize)]
+    struct Why<'a> {
+        message: &'a str,
+    }
+    Refused::new(serde_json::from_str(why).map_or(why, |Why { message }| message), None)
 }
 
 /// Reads one packet for `see`, if the next frame is one that is for it.
@@ -166,10 +185,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_upgrade_that_is_refused_says_for_how_long() {
+        use tokio::io::AsyncWriteExt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
+        tokio::spawn(async move { listener.accept().await.unwrap().0.write_all(answer.as_bytes()).await });
+        let refused = connect(&url, "t", |_, _| Ok(())).await.unwrap_err();
+        assert_eq!(refused.downcast_ref(), Some(&Refused::new("429", Some(3))), "{refused:#}");
+    }
+
+    #[tokio::test]
     async fn a_refused_token_and_a_server_that_leaves_are_errors() {
         let (url, _served) = gateway(&["<0{}", r#"40{"token":"t"}"#, r#"<44{"message":"unauthenticated"}"#]).await;
         let refused = connect(&url, "t", |_, _| Ok(())).await.unwrap_err();
-        assert!(format!("{refused:#}").contains("unauthenticated"), "{refused:#}");
+        assert_eq!(refused.downcast_ref(), Some(&Refused::new("unauthenticated", None)), "{refused:#}");
 
         let (url, _served) = gateway(&["<0{}", r#"40{"token":"t"}"#, "<40{}", "<41"]).await;
         let (_sender, connection) = connect(&url, "t", |_, _| Ok(())).await.unwrap();

@@ -5,6 +5,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::refused::Refused;
+
 /// The answer to a ping.
 pub const PONG: &str = "3";
 /// Good-bye to the namespace.
@@ -77,6 +79,14 @@ pub fn first<'a, T: Deserialize<'a>>(args: &'a str) -> Result<T> {
     Ok(T::deserialize(&mut serde_json::Deserializer::from_str(args))?)
 }
 
+/// Reads the first argument and, if there is one, the second.
+pub fn first_two<'a, A: Deserialize<'a>, B: Deserialize<'a>>(args: &'a str) -> Result<(A, Option<B>)> {
+    let mut values = serde_json::Deserializer::from_str(args).into_iter();
+    let first = values.next().context("no argument")??;
+    let rest = args[values.byte_offset()..].trim_start();
+    Ok((first, rest.strip_prefix(',').map(self::first).transpose()?))
+}
+
 /// What is read of the `error` in an acknowledgement.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,6 +94,12 @@ pub struct Nack<'a> {
     pub code: &'a str,
     /// Seconds.
     pub retry_after: Option<u64>,
+}
+
+impl From<Nack<'_>> for Refused {
+    fn from(Nack { code, retry_after }: Nack<'_>) -> Self {
+        Self::new(code, retry_after)
+    }
 }
 
 /// The name and the arguments, without the brackets' opening one, of `["name",argument, ...]`. Names that need escapes
@@ -142,6 +158,8 @@ mod tests {
     fn the_first_argument_is_read_and_no_more() {
         assert_eq!(first::<(u8, &str)>(r#"[1,"a"],{"prev":2}]"#).unwrap(), (1, "a"));
         assert!(first::<u8>("]").is_err());
+        assert_eq!(first_two::<&str, u8>(r#""a" , 2, 3]"#).unwrap(), ("a", Some(2)));
+        assert_eq!(first_two::<&str, u8>(r#""a"]"#).unwrap(), ("a", None));
     }
 
     #[test]

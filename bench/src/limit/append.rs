@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
 use contract::{ChatId, headers, storage::log_subject};
+use testkit::until;
 use tokio::sync::Mutex;
 
-use super::{SECONDS, WARM_UP, nats::Nats};
+use super::{READY, SECONDS, WARM_UP, nats::Nats};
 use crate::{
     body,
     closed::{self, Rate},
@@ -49,7 +50,9 @@ pub async fn run(system: &System, load: Load) -> Result<Rate> {
     for _ in 0..CONNECTIONS {
         connections.push(jetstream::new(nats.connect("chat").await?));
     }
-    connections[0].create_stream(nats.stream.clone()).await?;
+    // JetStream comes a moment after the server.
+    let create = async || connections[0].create_stream(nats.stream.clone()).await.ok();
+    until("the stream to be created", READY, create).await?;
     let chat = |connection: &jetstream::Context| Chat {
         id: ChatId::new(),
         jetstream: connection.clone(),

@@ -7,7 +7,7 @@ mod nats;
 pub mod request;
 pub mod server;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ use crate::{closed::Rate, latency};
 /// Of each limit; only the latter count.
 const WARM_UP: u64 = 1;
 const SECONDS: u64 = 5;
+/// A server that has been started is ready for it within this time.
+const READY: Duration = Duration::from_secs(10);
 
 /// A limit, measured before and after what it is the limit of.
 #[derive(Debug, Clone, Serialize)]

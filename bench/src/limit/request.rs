@@ -5,8 +5,9 @@ use std::time::Instant;
 use anyhow::Result;
 use bytes::Bytes;
 use futures::StreamExt;
+use testkit::until;
 
-use super::{SECONDS, WARM_UP, nats::Nats};
+use super::{READY, SECONDS, WARM_UP, nats::Nats};
 use crate::{
     closed::{self, Rate},
     latency::Window,
@@ -22,7 +23,6 @@ pub async fn run(system: &System, in_flight: usize) -> Result<Rate> {
     let nats = Nats::like(system).await?;
     let (asks, answers) = (nats.connect("gateway").await?, nats.connect("chat").await?);
     let mut requests = answers.subscribe(SUBJECT).await?;
-    answers.flush().await?;
     let answering = tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             if let Some(reply) = request.reply {
@@ -32,6 +32,8 @@ pub async fn run(system: &System, in_flight: usize) -> Result<Rate> {
         anyhow::Ok(())
     });
     let payload = Bytes::from(vec![b'x'; BYTES]);
+    // The server takes a subscription a moment after it was sent.
+    until("somebody to answer", READY, async || asks.request(SUBJECT, payload.clone()).await.ok()).await?;
     let rate = closed::run(in_flight, Window::after(Instant::now(), WARM_UP, SECONDS), move |_| {
         let (asks, payload) = (asks.clone(), payload.clone());
         async move {

@@ -91,6 +91,12 @@ struct Ack {
 
 /// Serves until it is killed.
 pub async fn serve() -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{LISTENING}http://{}", listener.local_addr()?);
+    serve_on(listener).await
+}
+
+pub async fn serve_on(listener: TcpListener) -> Result<()> {
     let (layer, io) = SocketIo::builder()
         .req_path("/socket.io")
         .ws_read_buffer_size(1024)
@@ -108,8 +114,6 @@ pub async fn serve() -> Result<()> {
             let _ = ack.send(&broadcast(&sockets, &rooms, &message));
         });
     });
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    println!("{LISTENING}http://{}", listener.local_addr()?);
     let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
     Ok(axum::serve(listener, Router::new().layer(layer)).await?)
 }

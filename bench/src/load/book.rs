@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -21,6 +21,8 @@ pub struct Book {
     chats: Vec<Chat>,
     by_id: HashMap<String, usize>,
     text: String,
+    /// What `clientId`s of this run begin with: a repeated one would be answered with the message it once was.
+    run: String,
     tally: Arc<Tally>,
 }
 
@@ -32,7 +34,7 @@ pub struct Chat {
     ledger: Mutex<Ledger>,
 }
 
-/// What is sent. The number of the message in its chat is its `clientId`.
+/// What is sent. The run and the number of the message in its chat are its `clientId`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NewMessage<'a> {
@@ -78,7 +80,14 @@ impl Book {
             ledger: Ledger::new(last_seq, sockets.len(), until, Arc::clone(tally)).into(),
             sockets,
         };
-        Self { chats: rooms.into_iter().map(chat).collect(), by_id, text: "x".repeat(text), tally: Arc::clone(tally) }
+        let run = format!("{:x}-", rand::random::<u64>());
+        Self {
+            chats: rooms.into_iter().map(chat).collect(),
+            by_id,
+            text: "x".repeat(text),
+            run,
+            tally: Arc::clone(tally),
+        }
     }
 
     pub fn chats(&self) -> &[Chat] {
@@ -87,7 +96,8 @@ impl Book {
 
     /// The packet of a message.
     pub fn packet(&self, chat: usize, number: usize) -> Result<String> {
-        let message = NewMessage { chat_id: &self.chats[chat].id, client_id: number.to_string(), text: &self.text };
+        let message =
+            NewMessage { chat_id: &self.chats[chat].id, client_id: format!("{}{number}", self.run), text: &self.text };
         client::event(self.ack_id(chat, number) as u64, "message:send", &message)
     }
 
@@ -110,7 +120,8 @@ impl Book {
         let Arrival { chat_id, seq, client_id } = client::first(args)?;
         let chat = self.by_id.get(chat_id).map(|index| &self.chats[*index]).context("not one of our chats")?;
         let place = *chat.places.get(&socket).context("not to a member")?;
-        chat.ledger().arrived(place, seq, client_id.parse().ok(), now);
+        let number = client_id.strip_prefix(&self.run).and_then(|number| number.parse().ok());
+        chat.ledger().arrived(place, seq, number, now);
         Ok(())
     }
 
@@ -120,8 +131,8 @@ impl Book {
         match (message, error) {
             (Some(Stored { seq }), None) => chat.ledger().accepted(number, seq, now),
             (_, error) => {
-                let Nack { code, retry_after } = error.context("neither a message nor an error")?;
-                chat.ledger().refused(number, code, Duration::from_secs(retry_after.unwrap_or_default()));
+                let refused = error.context("neither a message nor an error")?.into();
+                chat.ledger().refused(number, &refused);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What became of each message of one chat: the answer its sender got, and when it arrived at which socket.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::tally::Tally;
+use crate::refused::{Refusals, Refused};
 
 /// When the next message may follow in a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,7 @@ pub struct Ledger {
     pub messages: Vec<Message>,
     /// Arrivals with another `seq` than the one that follows the last.
     pub out_of_order: u64,
-    /// By error code.
-    pub refused: BTreeMap<String, u64>,
+    pub refused: Refusals,
 }
 
 /// One message.
@@ -65,7 +65,7 @@ impl Ledger {
     /// A chat with so many messages already, of so many sockets.
     pub fn new(last_seq: u64, sockets: usize, until: Until, tally: Arc<Tally>) -> Self {
         let sockets = vec![Follower::after(last_seq); sockets];
-        Self { until, tally, sockets, messages: Vec::new(), out_of_order: 0, refused: BTreeMap::new() }
+        Self { until, tally, sockets, messages: Vec::new(), out_of_order: 0, refused: Refusals::default() }
     }
 
     /// Enters a message that is about to be sent: its number, whose turn it is, and what to wait for.
@@ -98,12 +98,12 @@ impl Ledger {
     }
 
     /// Its sender was told that it is not, and to wait.
-    pub fn refused(&mut self, number: usize, code: &str, wait: Duration) {
+    pub fn refused(&mut self, number: usize, Refused { code, wait }: &Refused) {
         if let Some(message) = self.messages.get_mut(number) {
             message.answer = Answer::Refused;
-            message.release(Err(wait));
+            message.release(Err(*wait));
         }
-        *self.refused.entry(code.to_owned()).or_default() += 1;
+        self.refused.count(code);
     }
 
     /// A message arrived at a socket; `number` is `None` where we have not sent it.
@@ -126,6 +126,11 @@ impl Ledger {
     /// Whether nothing is awaited any more: each message is answered, and the accepted ones have arrived.
     pub fn is_settled(&self) -> bool {
         self.messages.iter().all(|message| message.answer != Answer::Awaited) && self.lost() == 0
+    }
+
+    /// The number of the last message that a socket has seen.
+    pub fn last_seq(&self) -> u64 {
+        self.sockets.iter().map(|socket| socket.next - 1).max().unwrap_or_default()
     }
 
     /// Messages that were accepted, but that a socket does not have (yet).
@@ -241,9 +246,9 @@ mod tests {
         let mut ledger = Ledger::new(0, 2, Until::Acknowledged, Arc::default());
         let (number, _, mut next) = ledger.begin(Instant::now());
         assert!(!ledger.is_settled());
-        ledger.refused(number, "rate_limited", Duration::from_secs(3));
+        ledger.refused(number, &Refused::new("rate_limited", Some(3)));
         assert_eq!(next.try_recv(), Ok(Err(Duration::from_secs(3))));
-        assert_eq!((ledger.is_settled(), ledger.refused["rate_limited"]), (true, 1));
+        assert_eq!((ledger.is_settled(), ledger.refused.of("rate_limited")), (true, 1));
     }
 
     #[test]

@@ -22,8 +22,10 @@ use tokio::{
 
 use crate::{
     client::{self, Packet, Sender},
+    generator,
     latency::Window,
     processes::Processes,
+    refused::Refused,
 };
 use book::Book;
 use ledger::Next;
@@ -83,6 +85,7 @@ pub async fn run(seats: &[Seat], rooms: Vec<Room>, shape: Shape, processes: &Pro
     let window = Window::after(start, shape.warm_up, shape.seconds);
     tally.begin(window);
     let processes = tokio::spawn(processes.clone().during(window));
+    let woken_late = tokio::spawn(generator::woken_late(window));
     let senders = Arc::new(senders);
     let load = Load { book: Arc::clone(&book), senders: Arc::clone(&senders) };
     match shape.rate {
@@ -96,7 +99,7 @@ pub async fn run(seats: &[Seat], rooms: Vec<Room>, shape: Shape, processes: &Pro
     let ended = join_all(connections).await;
     let ended = ended.into_iter().filter_map(|end| end.map_err(anyhow::Error::from).flatten().err());
     let disconnected = ended.map(|reason| format!("{reason:#}")).collect();
-    Ok(Outcome::new(window, &book, &tally, disconnected, processes.await?))
+    Ok(Outcome::new(window, &book, &tally, disconnected, processes.await?, &woken_late.await?))
 }
 
 /// A socket for each seat, in their order.
@@ -104,8 +107,12 @@ async fn connect(seats: &[Seat], book: &Arc<Book>) -> Result<(Vec<Sender>, Vec<J
     let connect = |(socket, seat): (usize, &Seat)| {
         let (book, Seat { gateway, token }) = (Arc::clone(book), seat.clone());
         async move {
-            let incoming = move |packet: Packet<'_>, now| book.receive(socket, &packet, now);
-            client::connect(&gateway, &token, incoming).await
+            let incoming = || {
+                let book = Arc::clone(&book);
+                move |packet: Packet<'_>, now| book.receive(socket, &packet, now)
+            };
+            // Who comes all at once may be refused for a while; that is no part of what is measured.
+            client::connect_patiently(&gateway, &token, incoming, |_| ()).await
         }
     };
     let connections: Vec<_> =
@@ -169,7 +176,7 @@ impl Load {
         let (number, place, next) = chat.ledger().begin(intended);
         let packet = self.book.packet(index, number);
         if packet.and_then(|packet| self.senders[chat.sockets[place]].send(packet)).is_err() {
-            chat.ledger().refused(number, "disconnected", Duration::ZERO);
+            chat.ledger().refused(number, &Refused::new("disconnected", None));
         }
         next
     }

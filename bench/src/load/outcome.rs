@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     closed::Rate,
-    latency::{self, Latencies, Window, decimal},
+    latency::{self, Latencies, Times, Window, decimal},
     processes::Usages,
+    refused::Refusals,
 };
 
 #[derive(Debug, Clone, Serialize)]
@@ -34,13 +35,15 @@ pub struct Outcome {
     /// ... until each of the other sockets had it.
     delivered_after: Latencies,
     /// How much later than intended this program has sent: its own fault.
-    sent_late: Latencies,
+    pub sent_late: Latencies,
+    /// How much later than due this program has come to look at anything, its own fault too.
+    pub woken_late: Latencies,
     /// Acknowledged, but not at all sockets. This and what follows is of the whole run, warm-up and all.
     lost: u64,
     doubled: u64,
     out_of_order: u64,
     /// By error code; `no_answer` for none by 10 s after the last send.
-    refused: BTreeMap<String, u64>,
+    refused: Refusals,
     /// Why connections ended before the run did.
     disconnected: Vec<String>,
     /// CPU time in the window in microseconds for each acknowledged message and for each arrival, without this program's.
@@ -50,6 +53,9 @@ pub struct Outcome {
     gateway_cpu_per_message: Option<f64>,
     pub gateway_cpu_per_delivery: Option<f64>,
     pub processes: Usages,
+    /// The number of the last message that was seen of each chat.
+    #[serde(skip)]
+    last_seqs: Vec<u64>,
 }
 
 impl Outcome {
@@ -59,21 +65,20 @@ impl Outcome {
         tally: &Tally,
         disconnected: Vec<String>,
         processes: Usages,
+        woken_late: &Times,
     ) -> Self {
         let (mut sent, mut lost, mut doubled, mut out_of_order) = (0, 0, 0, 0);
-        let mut refused = BTreeMap::new();
+        let mut refused = Refusals::default();
         for chat in book.chats() {
             let ledger = chat.ledger();
             out_of_order += ledger.out_of_order;
             lost += ledger.lost() as u64;
-            for (code, count) in &ledger.refused {
-                *refused.entry(code.clone()).or_default() += count;
-            }
+            refused.add(&ledger.refused);
             for message in &ledger.messages {
                 sent += u64::from(window.contains(message.intended));
                 doubled += u64::from(message.doubled);
                 if message.answer == Answer::Awaited {
-                    *refused.entry("no_answer".to_owned()).or_default() += 1;
+                    refused.count("no_answer");
                 }
             }
         }
@@ -90,6 +95,7 @@ impl Outcome {
             acknowledged_after: acks.latencies(),
             delivered_after: deliveries.latencies(),
             sent_late: lags.latencies(),
+            woken_late: woken_late.latencies(),
             lost,
             doubled,
             out_of_order,
@@ -100,7 +106,13 @@ impl Outcome {
             gateway_cpu_per_message: each(gateways, *acknowledged),
             gateway_cpu_per_delivery: each(gateways, *delivered),
             processes,
+            last_seqs: book.chats().iter().map(|chat| chat.ledger().last_seq()).collect(),
         }
+    }
+
+    /// The number of the last message that was seen of each chat.
+    pub fn last_seqs(&self) -> &[u64] {
+        &self.last_seqs
     }
 
     /// Nothing was lost, doubled or out of order, and every connection lived to see it.
@@ -114,6 +126,7 @@ impl Outcome {
             done: self.delivered,
             per_second: self.deliveries_per_second,
             took: self.delivered_after.clone(),
+            unfinished: 0,
             refused: self.refused.clone(),
         }
     }
@@ -134,9 +147,8 @@ impl fmt::Display for Outcome {
         writeln!(f, "{:<18}{}", "send -> ack", self.acknowledged_after)?;
         writeln!(f, "{:<18}{}", "send -> delivered", self.delivered_after)?;
         writeln!(f, "{:<18}{}", "sent late by", self.sent_late)?;
-        write!(f, "lost {lost}, doubled {doubled}, out of order {out_of_order}, refused ")?;
-        let refused: Vec<_> = self.refused.iter().map(|(code, count)| format!("{count} {code}")).collect();
-        f.write_str(&if refused.is_empty() { "0".to_owned() } else { refused.join(", ") })?;
+        writeln!(f, "{:<18}{}", "woken late by", self.woken_late)?;
+        write!(f, "lost {lost}, doubled {doubled}, out of order {out_of_order}, refused {}", self.refused)?;
         if let Some(reason) = self.disconnected.first() {
             write!(f, "\n{} connections ended, the first because {reason}", self.disconnected.len())?;
         }

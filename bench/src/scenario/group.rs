@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
+use super::Sound;
 use crate::{
+    generator::Generator,
     limit::{Around, broadcast},
     load::{self, Outcome, Room, Shape, Until},
     people::{self, Person},
@@ -67,6 +69,7 @@ struct Group {
     members: usize,
     #[serde(flatten)]
     outcome: Outcome,
+    generator: Generator,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Limit>,
 }
@@ -78,6 +81,8 @@ struct Limit {
     deliveries: Around,
     /// CPU microseconds that a delivery takes there, before and after.
     cpu_per_delivery: [Option<f64>; 2],
+    /// Cores that this program kept busy there: if it is more than the rest, the limit is its own.
+    generator_cores: [Option<f64>; 2],
 }
 
 pub async fn group(options: &Options) -> Result<Report> {
@@ -118,8 +123,11 @@ impl Group {
         let before = limit().await?;
         let outcome = load::run(&seats, vec![room.clone()], shape, &system.processes).await?.measured()?;
         let after = limit().await?;
+        // The broadcast is what no system should be far from, so that being near it says nothing about this program.
+        let generator = Generator::judge(&outcome, None);
         let limit = before.zip(after).map(|(before, after)| Limit {
-            cpu_per_delivery: [before.gateway_cpu_per_delivery, after.gateway_cpu_per_delivery],
+            cpu_per_delivery: [&before, &after].map(|bare| bare.gateway_cpu_per_delivery),
+            generator_cores: [&before, &after].map(|bare| bare.processes.generator_cores()),
             deliveries: Around::new(
                 "a bare broadcast of socketioxide",
                 before.deliveries(),
@@ -127,7 +135,7 @@ impl Group {
                 outcome.deliveries_per_second,
             ),
         });
-        Ok(Self { sockets, members, outcome, limit })
+        Ok(Self { sockets, members, outcome, generator, limit })
     }
 }
 
@@ -140,26 +148,34 @@ impl Options {
     }
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.groups.iter().all(|group| group.outcome.is_sound())
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Group { sockets, members, outcome, limit }) in self.groups.iter().enumerate() {
+        for (index, Group { sockets, members, outcome, generator, limit }) in self.groups.iter().enumerate() {
             let distance = if index > 0 { "\n\n" } else { "" };
-            write!(f, "{distance}{sockets} sockets of {members} members\n{outcome}")?;
-            if let Some(Limit { deliveries, cpu_per_delivery: [before, after] }) = limit {
-                write!(f, "\n{deliveries}")?;
-                if let (Some(before), Some(after)) = (before, after) {
-                    write!(f, "\nCPU per delivery there {before:.1} us and {after:.1} us")?;
-                }
-            }
+            write!(f, "{distance}{sockets} sockets of {members} members\n{outcome}\n{generator}")?;
+            limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))?;
         }
         if let (Some(all), Some(gateways)) = (self.cpu_growth, self.gateway_cpu_growth) {
             write!(f, "\n\nCPU per delivery, last to first: {all:.2}, of gateways alone {gateways:.2}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.deliveries)?;
+        if let [Some(before), Some(after)] = self.cpu_per_delivery {
+            write!(f, "\nCPU per delivery there {before:.1} us and {after:.1} us")?;
+        }
+        if let [Some(before), Some(after)] = self.generator_cores {
+            write!(f, "; this program kept {before:.2} and {after:.2} cores busy there")?;
         }
         Ok(())
     }

@@ -10,10 +10,14 @@ use clap::{Args, value_parser};
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 
+use super::Sound;
 use crate::{
-    client, people,
+    client::{self, Packet, Sender},
+    limit::server::Server,
+    load::Seat,
+    people,
     processes::Usages,
     target::{System, Target},
 };
@@ -34,6 +38,9 @@ pub struct Options {
     /// People who sign up and connect, in turn at each of the gateways
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..))]
     people: u16,
+    /// Leave out what a socket takes in a server of nothing but socketioxide
+    #[arg(long)]
+    no_limit: bool,
     /// Seconds that are looked at
     #[arg(long, default_value_t = 60, value_parser = value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -53,6 +60,12 @@ pub struct Report {
     nats_in_per_second: f64,
     nats_out_per_second: f64,
     gateways: usize,
+    /// KiB that the gateways grew by for each socket while all connected; meant for gateways that have just been started,
+    /// as others may have room left from before.
+    rss_per_socket: Option<f64>,
+    /// The same of a server of nothing but socketioxide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bare_rss_per_socket: Option<f64>,
     /// While they connected, and while they were idle.
     processes_connecting: Usages,
     processes: Usages,
@@ -67,18 +80,17 @@ struct Counts {
     presence_writes: u64,
 }
 
+/// Ends with its sender.
+type Connections = (Vec<Sender>, Vec<JoinHandle<Result<()>>>);
+
 /// Connects people and looks at NATS while they do nothing.
 pub async fn idle(options: &Options) -> Result<Report> {
     let system = options.target.find()?;
     let people = people::sign_up(&system, options.people.into()).await?;
     let (before, processes) = (Counts::read(&system).await?, system.processes.look());
     let started = Instant::now();
-    let connect = |person: people::Person| {
-        let url = system.gateways[person.gateway].clone();
-        async move { client::connect(&url, &person.token, |_, _| Ok(())).await }
-    };
-    let connections = stream::iter(people).map(connect).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
-    let (senders, ends): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
+    let seats = people.iter().map(|person| person.seat(&system)).collect();
+    let (senders, ends) = connect(seats).await?;
     let connecting = started.elapsed().as_secs_f64();
 
     sleep(SETTLED).await;
@@ -99,10 +111,36 @@ pub async fn idle(options: &Options) -> Result<Report> {
         nats_in_per_second: per_second(from.messages_in, to.messages_in),
         nats_out_per_second: per_second(from.messages_out, to.messages_out),
         gateways: system.gateways.len(),
+        rss_per_socket: per_socket(&processes_connecting, options.people),
+        bare_rss_per_socket: if options.no_limit { None } else { bare(options.people).await? },
         processes_connecting,
         processes,
         disconnected: ended.map(|reason| format!("{reason:#}")).collect(),
     })
+}
+
+async fn connect(seats: Vec<Seat>) -> Result<Connections> {
+    let connect = async |Seat { gateway, token }: Seat| {
+        client::connect_patiently(&gateway, &token, || |_: Packet<'_>, _| Ok(()), |_| ()).await
+    };
+    let connections = stream::iter(seats).map(connect).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await?;
+    Ok(connections.into_iter().unzip())
+}
+
+/// KiB that so many sockets take each in a server of nothing but socketioxide.
+async fn bare(sockets: u16) -> Result<Option<f64>> {
+    let server = Server::start().await?;
+    let (processes, seat) = (server.processes(), Seat { gateway: server.url.clone(), token: "bench".to_owned() });
+    let before = processes.look();
+    let connections = connect(vec![seat; sockets.into()]).await?;
+    sleep(SETTLED).await;
+    let usages = processes.since(&before);
+    drop(connections);
+    Ok(per_socket(&usages, sockets))
+}
+
+fn per_socket(usages: &Usages, sockets: u16) -> Option<f64> {
+    Some(usages.gateway_growth()? * 1024.0 / f64::from(sockets))
 }
 
 fn seconds(options: &Options) -> f64 {
@@ -124,8 +162,8 @@ impl Counts {
     }
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.disconnected.is_empty()
     }
 }
@@ -142,6 +180,12 @@ impl fmt::Display for Report {
             "NATS messages/s while idle:       {:.1} in, {:.1} out",
             self.nats_in_per_second, self.nats_out_per_second
         )?;
+        if let Some(rss) = self.rss_per_socket {
+            writeln!(f, "KiB per socket in the gateways:   {rss:.1}")?;
+        }
+        if let Some(rss) = self.bare_rss_per_socket {
+            writeln!(f, "KiB per socket of socketioxide:   {rss:.1}")?;
+        }
         write!(f, "connections that ended early:     {}", self.disconnected.len())?;
         self.disconnected.iter().take(3).try_for_each(|reason| write!(f, "\n  {reason}"))?;
         write!(f, "\nwhile connecting\n{}\nwhile idle\n{}", self.processes_connecting, self.processes)

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
+use super::Sound;
 use crate::{
     closed::Rate,
     latency,
@@ -60,8 +61,8 @@ pub async fn limit(options: &Options) -> Result<Report> {
     Ok(Report { options: options.clone(), appends, requests, inserts, broadcast })
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.broadcast.is_sound()
     }
 }

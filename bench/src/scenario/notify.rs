@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::Sound;
 use crate::{
     people::{self, Person},
     processes::Usages,
@@ -96,6 +97,12 @@ async fn wait(http: &Client, url: &str, people: &[&Person], chat: &str, kind: &s
         }
     }
     Ok(())
+}
+
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for Report {

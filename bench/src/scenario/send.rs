@@ -6,12 +6,17 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
+use super::Sound;
 use crate::{
-    limit::{Around, append},
+    generator::Generator,
+    limit::{Around, append, broadcast},
     load::{self, Outcome, Room, Shape, Until},
     people,
     target::Target,
 };
+
+/// Seconds for which this program measures itself.
+const ALONE: u64 = 3;
 
 #[derive(Args, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,7 +46,8 @@ pub struct Options {
     /// Characters of each message
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..=8000))]
     text: u16,
-    /// Leave out what is measured before and after for the ratio: bare appends to JetStream at the same concurrency
+    /// Leave out what is measured before and after for the ratio, bare appends to JetStream at the same concurrency, and
+    /// what this program itself manages
     #[arg(long)]
     no_limit: bool,
 }
@@ -52,6 +58,7 @@ pub struct Report {
     options: Options,
     #[serde(flatten)]
     outcome: Outcome,
+    generator: Generator,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Around>,
 }
@@ -69,13 +76,16 @@ pub async fn send(options: &Options) -> Result<Report> {
     let people = people::sign_up(&system, options.people.into()).await?;
     let chats = people::open_chats(&system, &people, options.chats.into()).await?;
     let seats: Vec<_> = people.iter().map(|person| person.seat(&system)).collect();
-    let room = |people::Chat { id, last_seq, members }| Room { id, last_seq, sockets: members };
+    let room = |people::Chat { id, last_seq, members, .. }| Room { id, last_seq, sockets: members };
     let rooms: Vec<_> = chats.into_iter().map(room).collect();
 
     // An open loop has no rate of its own to compare.
     let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.text };
     let compared = !options.no_limit && options.rate.is_none();
     let before = if compared { Some(append::run(&system, append).await?) } else { None };
+    // First of all this program by itself.
+    let shape = Shape { warm_up: 1, seconds: ALONE, ..options.shape() };
+    let alone = if compared { Some(broadcast::run(&rooms, seats.len(), shape).await?) } else { None };
     // After the chats: a socket is in all of them from its first moment.
     let outcome = load::run(&seats, rooms, options.shape(), &system.processes).await?.measured()?;
     let limit = match before {
@@ -85,18 +95,19 @@ pub async fn send(options: &Options) -> Result<Report> {
         }
         None => None,
     };
-    Ok(Report { options: options.clone(), outcome, limit })
+    let generator = Generator::judge(&outcome, alone.as_ref());
+    Ok(Report { options: options.clone(), outcome, generator, limit })
 }
 
-impl Report {
-    pub fn is_sound(&self) -> bool {
+impl Sound for Report {
+    fn is_sound(&self) -> bool {
         self.outcome.is_sound()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.outcome)?;
+        write!(f, "{}\n{}", self.outcome, self.generator)?;
         self.limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))
     }
 }
