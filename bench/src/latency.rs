@@ -31,7 +31,7 @@ impl Window {
     }
 }
 
-/// Times as they are taken: microseconds up to a minute, with three digits.
+/// Times as they are taken: microseconds up to ten minutes, with three digits.
 #[derive(Debug, Clone)]
 pub struct Times(Histogram<u64>);
 
@@ -50,7 +50,7 @@ pub struct Latencies {
 impl Default for Times {
     #[expect(clippy::expect_used, reason = "these bounds are valid")]
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds of a histogram"))
+        Self(Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds of a histogram"))
     }
 }
 
