@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use contract::{
-    ChatId, Refusal,
+    ChatId, Code, Refusal, UserId,
     chat::{Events, GetEvents, LoggedEvent, MAX_PAGE, MAX_SYNC, ReadLog, Sync, Synced},
     event::Cursor,
     headers,
@@ -47,13 +47,11 @@ pub async fn sync(app: App, sync: Sync) -> Result<Synced, Refusal> {
     let read = |(chat, cursor): (ChatId, Cursor)| {
         let app = app.clone();
         async move {
-            let state = match app.chats.current_for(chat, user).await {
-                Ok(state) => state,
-                Err(refused) if refused.code == contract::Code::NotFound => return Ok(None),
-                Err(refused) => return Err(refused),
-            };
-            let events = after(&app.reader.nats, &state, cursor, SYNC_EVENTS, ANSWER_BYTES).await?;
-            Ok(Some((chat, cursor, events)))
+            match missed(&app, chat, user, cursor).await {
+                Ok(events) => Ok(Some((chat, cursor, events))),
+                Err(refused) if refused.code == Code::NotFound => Ok(None),
+                Err(refused) => Err(refused),
+            }
         }
     };
     let mut answers = stream::iter(sync.chats).map(read).buffered(AT_ONCE);
@@ -73,6 +71,29 @@ pub async fn sync(app: App, sync: Sync) -> Result<Synced, Refusal> {
     Ok(synced)
 }
 
+/// What a member has missed of a chat. When everybody asks at the same time, the log is read once for each of them, and the
+/// state of the chat brought up to date once for all.
+async fn missed(app: &App, chat: ChatId, user: UserId, cursor: Cursor) -> Result<Events, Refusal> {
+    let nats = &app.reader.nats;
+    let before = match app.chats.lately_for(chat, user).await {
+        // Who is no member may have become one.
+        Err(refused) if refused.code == Code::NotFound => app.chats.current_for(chat, user).await?,
+        before => before?,
+    };
+    let (logged, more) = log::read(nats, chat, cursor, SYNC_EVENTS + 1).await.map_err(|error| refusal(&error))?;
+    let Some(read_to) = logged.last().map(|last| last.sequence) else {
+        // It is another log, or has been trimmed.
+        let state = app.chats.current_for(chat, user).await?;
+        return after(nats, &state, cursor, SYNC_EVENTS, ANSWER_BYTES).await;
+    };
+    // Whoever reads an event was a member when it was written, or after.
+    let state = if read_to > before.cursor { app.chats.since_for(chat, user, read_to).await? } else { before.clone() };
+    let mut events = select(&state, cursor, &logged, more, SYNC_EVENTS, ANSWER_BYTES)?;
+    // The copy of the stream that answered is behind what is known here.
+    events.has_more |= !events.reset && read_to < before.cursor;
+    Ok(events)
+}
+
 /// Events of the chat after the cursor `after`.
 pub async fn after(
     nats: &Nats,
@@ -82,22 +103,41 @@ pub async fn after(
     max_bytes: usize,
 ) -> Result<Events, Refusal> {
     if after == state.cursor {
-        return Ok(Events { events: Vec::new(), cursor: after, reset: false, has_more: false });
+        return Ok(none_after(after));
+    }
+    // The event at `after` is read too: while it is there, none after it is missing.
+    let (logged, more) = log::read(nats, state.id, after, limit + 1).await.map_err(|error| refusal(&error))?;
+    select(state, after, &logged, more, limit, max_bytes)
+}
+
+fn none_after(cursor: Cursor) -> Events {
+    Events { events: Vec::new(), cursor, reset: false, has_more: false }
+}
+
+/// Of what was read from the event at `after` on, what is to be answered.
+fn select(
+    state: &ChatState,
+    after: Cursor,
+    logged: &[Logged],
+    more: bool,
+    limit: u32,
+    max_bytes: usize,
+) -> Result<Events, Refusal> {
+    if after == state.cursor {
+        return Ok(none_after(after));
     }
     let reset = Events { events: Vec::new(), cursor: state.cursor, reset: true, has_more: false };
     if after > state.cursor {
         // From a log that is no more.
         return Ok(reset);
     }
-    // The event at `after` is read too: while it is there, none after it is missing.
-    let (logged, more) = log::read(nats, state.id, after, limit + 1).await.map_err(|error| refusal(&error))?;
     let whole = logged.first().is_some_and(|first| first.sequence == after || log::number(first) == Some(1));
     if !whole {
         return Ok(reset);
     }
     let mut events: Vec<LoggedEvent> = Vec::new();
     let (mut prev, mut bytes, mut has_more) = (0, 0, more);
-    for logged in &logged {
+    for logged in logged {
         let (cursor, before) = (logged.sequence, prev);
         prev = cursor;
         if cursor <= after {

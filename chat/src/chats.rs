@@ -90,6 +90,12 @@ impl Chats {
         state.filter(|state| state.member(user).is_some()).ok_or_else(|| Refusal::not_found("chat"))
     }
 
+    /// The same as [`since`](Self::since), if `user` is a member.
+    pub async fn since_for(&self, chat: ChatId, user: UserId, cursor: Cursor) -> Result<Arc<ChatState>, Refusal> {
+        let state = self.since(chat, cursor).await?;
+        state.filter(|state| state.member(user).is_some()).ok_or_else(|| Refusal::not_found("chat"))
+    }
+
     /// The chat as it was at most [`LATELY`] ago, if `user` was a member: for what is nothing but a courtesy.
     pub async fn lately_for(&self, chat: ChatId, user: UserId) -> Result<Arc<ChatState>, Refusal> {
         let slot = self.slot(chat).await;

@@ -39,6 +39,7 @@ pub struct LimitsConfig {
     pub connect: RateConfig,
     pub requests: RateConfig,
     pub work_bytes: usize,
+    pub catching_up: usize,
     pub sockets: usize,
     pub sockets_per_user: usize,
 }

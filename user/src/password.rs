@@ -13,6 +13,9 @@ use crate::config::AuthConfig;
 /// Bytes of a salt (RFC 9106, section 4).
 const SALT: usize = 16;
 
+/// Longest wait for a turn: less than the five seconds that a call may take.
+const WAIT: Duration = Duration::from_secs(3);
+
 /// Hashes and verifies passwords.
 pub struct Passwords {
     argon2: Argon2<'static>,
@@ -80,8 +83,12 @@ impl Passwords {
             metrics::counter!("natter_user_hashes_refused_total").increment(1);
             return Err(Refusal::rate_limited(Duration::from_secs(1)));
         };
-        let working =
-            self.working.clone().acquire_owned().await.map_err(|error| fault("waiting for a core", &error))?;
+        // Who has waited for longer is not waited for any more by the one who asked, and would only hold up others.
+        let Ok(working) = tokio::time::timeout(WAIT, self.working.clone().acquire_owned()).await else {
+            metrics::counter!("natter_user_hashes_refused_total").increment(1);
+            return Err(Refusal::rate_limited(Duration::from_secs(1)));
+        };
+        let working = working.map_err(|error| fault("waiting for a core", &error))?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
             // Held to the end of the work itself, also where nobody waits for it any more.

@@ -2,6 +2,7 @@
 //! and never a queue that grows.
 
 mod network;
+mod turns;
 mod work;
 
 use std::{
@@ -15,9 +16,11 @@ use std::{
 
 use contract::{Refusal, UserId};
 use service::{Lifecycle, Rates};
+use tokio::sync::SemaphorePermit;
 
 use crate::config::LimitsConfig;
 use network::Network;
+use turns::Turns;
 pub use work::{Budget, Work};
 
 /// Bytes of an answer to `sync` that cost as much as a request.
@@ -34,6 +37,7 @@ struct Inner {
     connect: Rates<Network>,
     requests: Rates<UserId>,
     work: Budget,
+    catching_up: Turns,
     sockets: Arc<AtomicUsize>,
     sockets_in_all: usize,
     sockets_per_user: usize,
@@ -56,6 +60,7 @@ impl Limits {
             connect: Rates::new("connect", config.connect),
             requests: Rates::new("requests", config.requests),
             work: Budget::new(config.work_bytes),
+            catching_up: Turns::new(config.catching_up),
             sockets: Arc::default(),
             sockets_in_all: config.sockets,
             sockets_per_user: config.sockets_per_user,
@@ -100,6 +105,11 @@ impl Limits {
         self.0.work.begin(bytes)
     }
 
+    /// A turn to connect, or to ask what was missed: what all clients do at once when they have been cut off together.
+    pub async fn catch_up(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.0.catching_up.come().await
+    }
+
     /// Room for a socket of a user who has `theirs` here already.
     pub fn seat(&self, theirs: usize) -> Result<Seat, Refusal> {
         if theirs >= self.0.sockets_per_user {
@@ -129,6 +139,7 @@ mod tests {
             connect: rate,
             requests: rate,
             work_bytes: 1 << 20,
+            catching_up: 1,
             sockets,
             sockets_per_user,
         };

@@ -31,14 +31,15 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Rooms) {
     let mut gaps = rooms.0.nats.gaps();
     gaps.borrow_and_update();
-    let mut messages = rooms.subscribe(room::of_person(user)).await;
+    let mut messages = Box::pin(rooms.subscribe(room::of_person(user))).await;
     ready.send_replace(true);
     let mut compare_at = None;
     loop {
         tokio::select! {
             biased;
             message = messages.next() => match message {
-                Some(message) => if let Err(refusal) = rooms.hear(user, &message).await {
+                // What a task may do counts for its size also while it waits, as most do most of the time: hence the boxes.
+                Some(message) => if let Err(refusal) = Box::pin(rooms.hear(user, &message)).await {
                     tracing::warn!(%user, %refusal, "cannot follow a change of membership; trying again");
                     compare_at = Some(Instant::now() + AGAIN);
                 },
@@ -52,7 +53,7 @@ pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Ro
                 compare_at = Some(Instant::now());
             }
             () = sleep_until(compare_at.unwrap_or_else(Instant::now)), if compare_at.is_some() => {
-                compare_at = rooms.compare(user).await.err().map(|_| Instant::now() + AGAIN);
+                compare_at = Box::pin(rooms.compare(user)).await.err().map(|_| Instant::now() + AGAIN);
             }
         }
     }

@@ -168,7 +168,8 @@ impl Room {
             return;
         }
         metrics::counter!("natter_gateway_gaps_total").increment(1);
-        if let Err(refusal) = self.fill(rooms).await {
+        // Boxed, because a room's task is as large as all that it may do.
+        if let Err(refusal) = Box::pin(self.fill(rooms)).await {
             tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
         }
         self.emit(rooms, &outgoing, true);
@@ -227,7 +228,7 @@ impl Room {
 pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut gaps = rooms.0.nats.gaps();
     gaps.borrow_and_update();
-    let mut messages = rooms.subscribe(room::of_chat(room.chat)).await;
+    let mut messages = Box::pin(rooms.subscribe(room::of_chat(room.chat))).await;
     room.ready.send_replace(true);
 
     let mut looking = Some(look(&room, &rooms));
@@ -247,7 +248,7 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
                 }
                 // Something passed us by: see what happened meanwhile, now and when all of NATS' servers know us. One that
                 // waits for its turn to look keeps its place.
-                while !rooms.echo().await {
+                while !Box::pin(rooms.echo()).await {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 looking.get_or_insert_with(|| look(&room, &rooms));

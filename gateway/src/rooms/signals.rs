@@ -54,13 +54,13 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut gaps = rooms.0.nats.gaps();
     gaps.borrow_and_update();
     // Who had begun before we listened, which clients know from the chat they fetched.
-    if let Ok(state) = rooms.read_state_at_leisure(room.chat, true).await {
+    if let Ok(state) = Box::pin(rooms.read_state_at_leisure(room.chat, true)).await {
         room.signals().typing.extend(state.typing.into_iter().map(|user| (user, Instant::now())));
     }
     while gaps.changed().await.is_ok() {
         sleep(SETTLED).await;
         loop {
-            match rooms.read_state_at_leisure(room.chat, false).await {
+            match Box::pin(rooms.read_state_at_leisure(room.chat, false)).await {
                 Ok(state) => break room.compare(&rooms, &state),
                 Err(refusal) if refusal.code == Code::NotFound => break,
                 Err(_) => sleep(AGAIN).await,

@@ -57,7 +57,9 @@ async fn admit(app: &App, socket: SocketRef, auth: Auth) -> Result<(), Refusal> 
     }
     let verified = app.identity.verify(&auth.token).await?;
     let seat = app.limits.seat(app.rooms.sockets_of(verified.actor.user_id))?;
+    let turn = app.limits.catch_up().await?;
     let place = app.rooms.admit(socket.id, verified.actor.user_id, verified.actor.session_id).await?;
+    drop(turn);
     app.rooms.settle(&socket);
     let device = app.presence.arrive(verified.actor.user_id, auth.status);
     socket.extensions.insert(Connection::new(verified, app, socket.id, device, place, seat));

@@ -159,9 +159,7 @@ async fn carry_out(
     kind: Kind,
     packet: Result<Box<RawValue>, ParserError>,
 ) -> Result<Ack, Refusal> {
-    if app.soft.is_cancelled() {
-        return Err(Refusal::unavailable("This gateway stops; please try again."));
-    }
+    // Also while the gateway stops: who is still connected is served until they are not.
     let actor = connection.actor();
     if app.revoked.contains(actor.session_id) {
         return Err(Refusal::unauthenticated("This session has ended; please sign in again."));

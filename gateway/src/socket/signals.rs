@@ -46,7 +46,9 @@ pub(super) async fn sync(app: &App, actor: Actor, Cursors { chats }: Cursors) ->
         return Err(Refusal::field("chats", format!("must be at most {MAX_SYNC}")));
     }
     app.limits.items(actor.user_id, chats.len())?;
+    let turn = app.limits.catch_up().await?;
     let chats = app.calls.idempotent(&Sync { actor, chats }).await?.chats;
+    drop(turn);
     let bytes = chats.values().flat_map(|missed| &missed.events).map(|event| event.data.get().len()).sum();
     app.limits.answer(actor.user_id, bytes)?;
     Ok(Ack::Synced(chats))

@@ -221,6 +221,7 @@ impl World {
                 connect: RateConfig { per_second: 100.0, burst: 1000 },
                 requests: RateConfig { per_second: 100.0, burst: 2000 },
                 work_bytes: 64 << 20,
+                catching_up: 64,
                 sockets: 1000,
                 sockets_per_user: 200,
             },

@@ -53,7 +53,7 @@ async fn a_flood_of_sign_ins_slows_down_sign_ins_and_nothing_else() {
     let world = World::start().await;
     let tokens = world.sign_up(ANNA).await;
     let mut world = world
-        .restart_with(json!({ "hash_memory_kib": 65_536, "hash_passes": 4, "hash_concurrency": 1, "hash_queue": 2 }))
+        .restart_with(json!({ "hash_memory_kib": 16_384, "hash_passes": 3, "hash_concurrency": 1, "hash_queue": 2 }))
         .await;
     world.caller = world.caller.within(Duration::from_secs(30));
 
