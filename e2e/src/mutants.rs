@@ -67,10 +67,11 @@ async fn build(mutant: &Mutant, copy: &Copy, target: &Path) -> Result<Build> {
 
 /// The kinds of violations that were found.
 async fn run(mutant: &Mutant, built: Build) -> Vec<&'static str> {
-    let mut run = Run::start(Options { built: Some(built), ..Options::default() }).await;
+    let faults = fault::all_named(mutant.faults);
+    let mut run = Run::start(Options { faults: faults.clone(), built: Some(built), ..Options::default() }).await;
     for _ in 0..CHANCES {
-        for fault in fault::all_named(mutant.faults) {
-            run.under(fault, 0, Duration::from_secs(3)).await;
+        for fault in &faults {
+            run.under(fault, 1, Duration::from_secs(3)).await;
         }
         run.round(BEATS).await;
         let (_, violations) = run.check().await;
