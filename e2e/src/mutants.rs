@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::FutureExt;
 use testkit::services::Build;
 
@@ -36,7 +36,14 @@ pub async fn hunt(only: &str) -> Result<bool> {
     let mut all_caught = true;
     for mutant in ALL.iter().filter(|mutant| mutant.name.contains(only)) {
         println!("mutant {}: {}", mutant.name, mutant.what);
-        let build = build(mutant, &copy, &target).await.with_context(|| format!("mutant {}", mutant.name))?;
+        let build = match build(mutant, &copy, &target).await {
+            Ok(build) => build,
+            Err(error) => {
+                all_caught = false;
+                lines.push(format!("{:<22} NOT BUILT  {error:#}", mutant.name));
+                continue;
+            }
+        };
         let started = Instant::now();
         // A run panics where it cannot go on; that is not being caught by the checker.
         let caught = AssertUnwindSafe(run(mutant, build)).catch_unwind().await;

@@ -137,6 +137,13 @@ impl Run {
         self.finish(writers).await;
     }
 
+    /// Nothing goes wrong for `lasting`, while writers write.
+    pub async fn calm(&mut self, lasting: Duration) {
+        let writers = self.writers();
+        sleep(lasting).await;
+        self.finish(writers).await;
+    }
+
     fn writers(&mut self) -> Writers {
         self.rounds += 1;
         Writers::start(&self.world, &format!("r{}", self.rounds), self.options.writers, &mut self.random)

@@ -29,6 +29,7 @@ pub enum Kind {
     /// SIGSTOP of one instance, then SIGCONT: it answers what it was asked, late.
     Pause(&'static str),
     NatsKill,
+    NatsRestart,
     NatsPause,
     MongoKill,
     MongoStop,
@@ -74,6 +75,7 @@ static TABLE: &[Fault] = &[
     fault("user-pause", "SIGSTOP of user, then SIGCONT", Kind::Pause("user"), LONG),
     fault("mail-pause", "SIGSTOP of mail, then SIGCONT", Kind::Pause("mail"), LONG),
     fault("nats-kill", "kill -9 of nats-server", Kind::NatsKill, 2),
+    fault("nats-restart", "SIGTERM to nats-server, then a start", Kind::NatsRestart, 2),
     fault("nats-pause", "SIGSTOP of nats-server, then SIGCONT", Kind::NatsPause, LONG),
     fault("mongo-kill", "kill -9 of MongoDB", Kind::MongoKill, LONG),
     fault("mongo-stop", "SIGTERM to MongoDB, then a start", Kind::MongoStop, LONG),
@@ -128,7 +130,7 @@ impl Fault {
     pub fn fits(&self, nodes: usize) -> bool {
         match self.kind {
             Kind::NodeKill | Kind::NodePause | Kind::NodeApart(_) | Kind::NodesRolling | Kind::NodesKill => nodes > 1,
-            Kind::NatsKill | Kind::NatsPause | Kind::StoreFull => nodes == 1,
+            Kind::NatsKill | Kind::NatsRestart | Kind::NatsPause | Kind::StoreFull => nodes == 1,
             _ => true,
         }
     }
@@ -173,7 +175,8 @@ impl Change {
         match self.fault.kind {
             Kind::Kill(name) | Kind::Restart(name) | Kind::Pause(name) => self.to_service(name, system).await,
             Kind::NatsKill if self.begins => system.nats.kill().await,
-            Kind::NatsKill => system.nats.start_again().await,
+            Kind::NatsRestart if self.begins => system.nats.stop().await,
+            Kind::NatsKill | Kind::NatsRestart => system.nats.start_again().await,
             Kind::NatsPause if self.begins => system.nats.pause(),
             Kind::NatsPause => system.nats.resume(),
             Kind::MongoKill if self.begins => system.mongo.kill().await,

@@ -42,7 +42,7 @@ pub const ALL: &[Mutant] = &[
             to: "Err(_) => {\n                    let state = slot.state.clone().ok_or_else(Refusal::internal)?;\n                    \
                  return Ok(Some(Done::Appended { event, body, state }));\n                }\n            }",
         }],
-        faults: &["nats-kill", "nats-pause"],
+        faults: &["store-full"],
         caught_as: &["lost", "renumbered"],
     },
     Mutant {
@@ -82,7 +82,7 @@ pub const ALL: &[Mutant] = &[
             file: "gateway/src/rooms/room.rs",
             from: "        let arguments = (outgoing.body, &outgoing.at);",
             to: "        let arguments = (outgoing.body, &outgoing.at);\n        if cursor % 50 == 0 {\n            \
-                 let _ = overflown(sockets.within(self.name.clone()).emit(outgoing.event, &arguments));\n        }",
+                 let _ = overflown(sockets.clone().within(self.name.clone()).emit(outgoing.event, &arguments));\n        }",
         }],
         faults: &[],
         caught_as: &["heard-twice"],

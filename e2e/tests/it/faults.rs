@@ -159,9 +159,24 @@ async fn nats_killed_and_hanging_under_load_loses_nothing() {
     one_after_the_other(1, &["nats-kill", "nats-pause"], Duration::from_secs(2)).await;
 }
 
+/// A store that was closed in order, written to and then not closed.
+#[tokio::test]
+async fn nats_stopped_and_then_killed_under_load_loses_nothing() {
+    one_after_the_other(1, &["nats-restart", "nats-kill", "nats-kill"], Duration::from_millis(500)).await;
+}
+
 #[tokio::test]
 async fn mongodb_killed_stopped_and_hanging_under_load_loses_nothing() {
     one_after_the_other(1, &["mongo-kill", "mongo-stop", "mongo-pause"], Duration::from_secs(3)).await;
+}
+
+/// Instances that race for a number in a cluster lose in another way than on a single node.
+#[tokio::test]
+async fn nobody_is_refused_in_a_cluster_in_which_nothing_is_wrong() {
+    let mut run = Run::start(Options { nodes: 3, ..Options::default() }).await;
+    run.calm(Duration::from_secs(4)).await;
+    run.assert_right().await;
+    assert!(!run.world.counts().contains("unavailable"), "{}", run.world.counts());
 }
 
 #[tokio::test]
