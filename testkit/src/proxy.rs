@@ -1,11 +1,12 @@
 //! A network that fails, without privileges: a TCP proxy on loopback whose traffic can be delayed, held or cut.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::OnceLock, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp},
+    runtime::{Builder, Runtime},
     sync::watch,
     task::JoinHandle,
     time::sleep,
@@ -35,9 +36,13 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a port of its own and passes everything on to `target`.
     pub async fn start(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
-        let (address, traffic) = (listener.local_addr()?, watch::Sender::new(Traffic::Flows));
-        let accepting = tokio::spawn(accept(listener, target, traffic.subscribe()));
+        let traffic = watch::Sender::new(Traffic::Flows);
+        let passing = traffic.subscribe();
+        let started = runtime()?.spawn(async move {
+            let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+            anyhow::Ok((listener.local_addr()?, tokio::spawn(accept(listener, target, passing))))
+        });
+        let (address, accepting) = started.await??;
         Ok(Self { address, traffic, accepting })
     }
 
@@ -57,6 +62,13 @@ impl Drop for Proxy {
         self.set(Traffic::Cut);
         self.accepting.abort();
     }
+}
+
+/// A thread of its own: a network does not wait for a test that computes.
+fn runtime() -> Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let start = || Builder::new_multi_thread().worker_threads(1).thread_name("proxies").enable_all().build().ok();
+    RUNTIME.get_or_init(start).as_ref().context("no thread for proxies")
 }
 
 async fn accept(listener: TcpListener, target: SocketAddr, traffic: watch::Receiver<Traffic>) {
