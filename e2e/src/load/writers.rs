@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Of the messages that were not acknowledged at first, those which are sent until they are.
 const INSISTING_PERCENT: usize = 70;
 /// How far back somebody may say that they have seen the chat.
-const BACK: usize = 30;
+const BACK: usize = 300;
 /// How often somebody says so.
 const READING_PERCENT: usize = 15;
 

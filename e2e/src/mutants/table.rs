@@ -136,7 +136,7 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "unread-own",
-        what: "what one has written counts as unread",
+        what: "one message that was seen counts as unread",
         edits: &[Edit {
             file: "chat/src/unread.rs",
             from: "    let after = seen.max(state.joined_at(user));",
