@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod fault;
 pub mod history;
 pub mod load;
@@ -19,4 +20,5 @@ pub mod recorder;
 pub mod reduce;
 pub mod report;
 pub mod run;
+pub mod site;
 pub mod soak;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::FutureExt;
 use testkit::services::Build;
 
@@ -36,7 +36,14 @@ pub async fn hunt(only: &str) -> Result<bool> {
     let mut all_caught = true;
     for mutant in ALL.iter().filter(|mutant| mutant.name.contains(only)) {
         println!("mutant {}: {}", mutant.name, mutant.what);
-        let build = build(mutant, &copy, &target).await.with_context(|| format!("mutant {}", mutant.name))?;
+        let build = match build(mutant, &copy, &target).await {
+            Ok(build) => build,
+            Err(error) => {
+                all_caught = false;
+                lines.push(format!("{:<22} NOT BUILT  {error:#}", mutant.name));
+                continue;
+            }
+        };
         let started = Instant::now();
         // A run panics where it cannot go on; that is not being caught by the checker.
         let caught = AssertUnwindSafe(run(mutant, build)).catch_unwind().await;
@@ -67,10 +74,11 @@ async fn build(mutant: &Mutant, copy: &Copy, target: &Path) -> Result<Build> {
 
 /// The kinds of violations that were found.
 async fn run(mutant: &Mutant, built: Build) -> Vec<&'static str> {
-    let mut run = Run::start(Options { built: Some(built), ..Options::default() }).await;
+    let faults = fault::all_named(mutant.faults);
+    let mut run = Run::start(Options { faults: faults.clone(), built: Some(built), ..Options::default() }).await;
     for _ in 0..CHANCES {
-        for fault in fault::all_named(mutant.faults) {
-            run.under(fault, 0, Duration::from_secs(3)).await;
+        for fault in &faults {
+            run.under(fault, 1, Duration::from_secs(3)).await;
         }
         run.round(BEATS).await;
         let (_, violations) = run.check().await;

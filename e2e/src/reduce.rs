@@ -1,9 +1,14 @@
 //! The shortest part of a history that still shows a violation: what a person wants to read.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     check::{Violation, check},
     history::History,
 };
+
+/// A history that is not the shortest by then is shown as it is.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Leaves out everything without which the checker still finds this very violation.
 pub fn reduce(history: &History, violation: &Violation) -> History {
@@ -14,15 +19,16 @@ pub fn reduce(history: &History, violation: &Violation) -> History {
             shortest = history.clone();
         }
     }
+    let mut shrinking = Shrinking { shortest, violation, until: Instant::now() + PATIENCE };
     // In the order of how much they hold, so that the rest is quick.
-    shrink(&mut shortest, |history| &mut history.heard, violation);
-    shrink(&mut shortest, |history| &mut history.shown, violation);
-    shrink(&mut shortest, |history| &mut history.archive, violation);
-    shrink(&mut shortest, |history| &mut history.log, violation);
-    shrink(&mut shortest, |history| &mut history.ops, violation);
-    shrink(&mut shortest, |history| &mut history.reads, violation);
-    shrink(&mut shortest, |history| &mut history.online, violation);
-    shortest
+    shrinking.shrink(|history| &mut history.shown);
+    shrinking.shrink(|history| &mut history.heard);
+    shrinking.shrink(|history| &mut history.archive);
+    shrinking.shrink(|history| &mut history.log);
+    shrinking.shrink(|history| &mut history.ops);
+    shrinking.shrink(|history| &mut history.reads);
+    shrinking.shrink(|history| &mut history.online);
+    shrinking.shortest
 }
 
 fn only_chat(history: &mut History, chat: &str) {
@@ -42,20 +48,29 @@ fn shows(history: &History, violation: &Violation) -> bool {
     check(history).contains(violation)
 }
 
-/// Takes out ever smaller pieces (Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input, 2002).
-fn shrink<T: Clone>(history: &mut History, part: fn(&mut History) -> &mut Vec<T>, violation: &Violation) {
-    let mut piece = part(history).len();
-    while piece > 0 {
-        let mut at = 0;
-        while at < part(history).len() {
-            let end = (at + piece).min(part(history).len());
-            let removed: Vec<T> = part(history).drain(at..end).collect();
-            if !shows(history, violation) {
-                part(history).splice(at..at, removed);
-                at = end;
+struct Shrinking<'a> {
+    shortest: History,
+    violation: &'a Violation,
+    until: Instant,
+}
+
+impl Shrinking<'_> {
+    /// Takes out ever smaller pieces (Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input, 2002).
+    fn shrink<T: Clone>(&mut self, part: fn(&mut History) -> &mut Vec<T>) {
+        let mut piece = part(&mut self.shortest).len();
+        while piece > 0 && Instant::now() < self.until {
+            let mut at = 0;
+            while at < part(&mut self.shortest).len() && Instant::now() < self.until {
+                let items = part(&mut self.shortest);
+                let end = (at + piece).min(items.len());
+                let removed: Vec<T> = items.drain(at..end).collect();
+                if !shows(&self.shortest, self.violation) {
+                    part(&mut self.shortest).splice(at..at, removed);
+                    at = end;
+                }
             }
+            piece /= 2;
         }
-        piece /= 2;
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{
-    Session, System, SystemOptions,
+    Session,
     rest::Rest,
     services::Build,
     socketio::{Client, Driver},
@@ -24,9 +24,9 @@ use crate::{
     check::{Violation, check},
     client::{device::Device, picture},
     fault::{Change, Fault},
-    history::{History, Place, Shown},
+    history::{Entry, History, Place, Shown},
     load::{
-        plan::{Beat, CHAT_INSTANCES, DEVICES, GATEWAYS, PEOPLE, Planner},
+        plan::{Beat, DEVICES, GATEWAYS, PEOPLE, Planner},
         world::World,
         writers::Writers,
     },
@@ -34,6 +34,7 @@ use crate::{
     random::Random,
     recorder::Recorder,
     report::report,
+    site::Site,
 };
 
 /// What a beat waits for answers.
@@ -54,8 +55,10 @@ const NAMES: [&str; PEOPLE] = ["anna", "ben", "carl", "dora", "emil", "fritz"];
 pub struct Options {
     /// Of the plan: who does what, and what goes wrong when.
     pub seed: u64,
-    /// What may go wrong in [`Run::round`].
+    /// What may go wrong.
     pub faults: Vec<&'static Fault>,
+    /// Of NATS: one, or a cluster of three.
+    pub nodes: usize,
     /// Devices that write one message after the other.
     pub writers: usize,
     /// Whether each step is told.
@@ -66,13 +69,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, faults: Vec::new(), writers: 4, verbose: false, built: None }
+        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, verbose: false, built: None }
     }
 }
 
 /// A run under way.
 pub struct Run {
-    pub system: System,
+    pub site: Site,
     pub world: Arc<World>,
     options: Options,
     planner: Planner,
@@ -85,11 +88,8 @@ pub struct Run {
 impl Run {
     /// Starts the system and connects everybody.
     pub async fn start(options: Options) -> Self {
-        let (gateways, chats, built) = (GATEWAYS, CHAT_INSTANCES, options.built.clone());
-        let system = SystemOptions { gateways, chats, own_mongo: true, built, ..SystemOptions::default() }
-            // A long run is longer than a token lives.
-            .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
-        let (system, driver) = (System::start(system).await, Driver::start().await);
+        let site = Site::start(&options.faults, options.nodes, options.built.clone()).await;
+        let (system, driver) = (&site.system, Driver::start().await);
         let recorder = Arc::new(Recorder::new(options.verbose));
         let people: Vec<Session> =
             join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
@@ -99,16 +99,16 @@ impl Run {
             let (name, session) = (format!("{}-{index}", NAMES[*person]), people[*person].clone());
             devices.push(Device::new(name, session, driver.clone(), everybody.clone(), recorder.clone()));
         }
-        let world = Arc::new(World::new(&system, devices, recorder));
+        let world = Arc::new(World::new(&site, devices, recorder));
         for (index, device) in world.devices.iter().enumerate() {
-            device.come(&world.gateways[index % GATEWAYS]).await;
+            device.come(world.door(index, index % GATEWAYS)).await;
         }
         let example = driver.open_example(&world.gateways[1], &people[0].user_id, &people[0].access_token);
         example.wait("connect", |_| true, QUIET).await;
         example.call("watch", json!([everybody])).await;
         let planner = Planner::new(options.seed, options.faults.clone());
         let random = Random::new(options.seed ^ 0x5eed);
-        let mut run = Self { system, world, options, planner, random, example, rounds: 0 };
+        let mut run = Self { site, world, options, planner, random, example, rounds: 0 };
         run.assert_connected().await;
         run.world.begin().await;
         let beginning = run.planner.beginning();
@@ -137,6 +137,13 @@ impl Run {
         self.finish(writers).await;
     }
 
+    /// Nothing goes wrong for `lasting`, while writers write.
+    pub async fn calm(&mut self, lasting: Duration) {
+        let writers = self.writers();
+        sleep(lasting).await;
+        self.finish(writers).await;
+    }
+
     fn writers(&mut self) -> Writers {
         self.rounds += 1;
         Writers::start(&self.world, &format!("r{}", self.rounds), self.options.writers, &mut self.random)
@@ -149,7 +156,7 @@ impl Run {
 
     async fn change(&mut self, change: Change) {
         self.world.recorder.fault(format!("{change:?}"));
-        change.happen(&mut self.system).await;
+        change.happen(&mut self.site).await;
         self.world.recorder.detail(&format!("{change:?}: done"));
     }
 
@@ -193,19 +200,20 @@ impl Run {
 
     /// The history with what there is now.
     async fn observe(&self) -> History {
-        let mut shown = Vec::new();
-        for device in &self.world.devices {
+        let devices = join_all(self.world.devices.iter().map(async |device| {
             let view = async || Some(picture::of(&device.view()));
-            shown.extend(self.wait_for_same(&device.name, &device.session, view).await);
-        }
+            self.wait_for_same(&device.name, &device.session, view).await
+        }));
         let session = &self.world.devices[0].session;
-        shown.extend(self.wait_for_same("example", session, async || Some(self.example.view().await)).await);
-        let inspector = self.system.nats.connect("inspector").await;
+        let example = self.wait_for_same("example", session, async || Some(self.example.view().await));
+        let (devices, example) = tokio::join!(devices, example);
+        let shown = devices.into_iter().flatten().chain(example).collect();
+        let inspector = self.site.system.nats.connect("inspector").await;
         let mut history = self.world.recorder.history().clone();
         let log = until("the log to be readable", QUIET, async || observe::log(&inspector).await.ok()).await;
         history.log = log.expect("a log");
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
-        history.archive = observe::archive(&self.system.mongo.connect().await).await.expect("the archive");
+        history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
         history.shown = shown;
         history
@@ -232,12 +240,13 @@ impl Run {
 
     /// Gives MongoDB the time it may take; what it lacks then is for the checker.
     async fn wait_for_archive(&self) {
-        let (started, database) = (Instant::now(), self.system.mongo.connect().await);
-        let inspector = self.system.nats.connect("inspector").await;
+        let (started, database) = (Instant::now(), self.site.system.mongo.connect().await);
+        let inspector = self.site.system.nats.connect("inspector").await;
         let caught_up = until("the archive", ARCHIVED, async || {
             let log = observe::log(&inspector).await.ok()?;
-            let messages = log.iter().filter(|entry| entry.message().is_some()).count() as u64;
-            (observe::count_archived(&database).await.ok()? >= messages).then_some(())
+            let messages = log.iter().filter_map(Entry::message);
+            let places: BTreeSet<(String, u64)> = messages.map(|message| (message.chat, message.seq)).collect();
+            (observe::count_archived(&database).await.ok()? >= places.len() as u64).then_some(())
         });
         if caught_up.await.is_err() || started.elapsed() > SLOW {
             self.world.recorder.tell(&format!("the archive took {:.1?}", started.elapsed()));

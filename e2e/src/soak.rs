@@ -16,6 +16,8 @@ use crate::{
 /// Rounds of one run: long enough for snapshots and pages, short enough for a report to be read.
 const ROUNDS: usize = 4;
 const BEATS: usize = 120;
+/// Of a cluster.
+const NODES: usize = 3;
 
 /// What to do, and for how long.
 #[derive(Debug)]
@@ -36,7 +38,17 @@ pub async fn soak(soak: Soak) -> bool {
             break;
         }
         println!("run with seed {seed}; again: cargo run -p e2e -- soak --minutes 1 --seed {seed}");
-        let options = Options { seed, faults: soak.faults.clone(), verbose: soak.verbose, ..Options::default() };
+        // One node and a cluster take turns, where there are faults for both.
+        let fitting = |nodes: usize| soak.faults.iter().copied().filter(|fault| fault.fits(nodes)).collect::<Vec<_>>();
+        let (single, cluster) = (fitting(1), fitting(NODES));
+        let (nodes, faults) = match (single.is_empty(), cluster.is_empty()) {
+            (false, false) if seed % 2 == 0 => (1, single),
+            (false, true) => (1, single),
+            _ => (NODES, cluster),
+        };
+        let names: Vec<&str> = faults.iter().map(|fault| fault.name).collect();
+        println!("{nodes} node(s) of NATS; faults: {}", names.join(", "));
+        let options = Options { seed, faults, nodes, verbose: soak.verbose, ..Options::default() };
         // A run panics where it cannot go on.
         let run = AssertUnwindSafe(one_run(options, started, soak.time)).catch_unwind();
         match run.await {

@@ -8,6 +8,7 @@ pub mod free_port;
 pub mod mongo;
 pub mod nats;
 pub mod process;
+pub mod proxy;
 pub mod push;
 pub mod rest;
 pub mod scratch;

@@ -1,6 +1,7 @@
 //! A MongoDB: the one that `NATTER_MONGO__URI` names, `mongod`, or the compatible `secantusd-rs`.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -206,6 +207,11 @@ impl Mongo {
     /// When the server is shared or is not ours.
     pub fn resume(&self) {
         self.own().with(Process::resume);
+    }
+
+    /// Where it listens; `None` for one that is not ours.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.own.as_ref().map(|own| free_port::address(own.options.port))
     }
 
     /// Whether [`stop`](Self::stop) is possible: not where `NATTER_MONGO__URI` names the server.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::{
     free_port,
     process::{Output, Process},
+    proxy::{Proxy, Traffic},
     scratch, secrets, tools, until, workspace,
 };
 
@@ -67,8 +68,10 @@ pub struct Options {
 pub struct ClusterNode {
     /// Port for the other nodes.
     pub port: u16,
-    /// Ports of all nodes.
-    pub all: Vec<u16>,
+    /// Ports that lead to the other nodes; its own may be among them.
+    pub routes: Vec<u16>,
+    /// Whether nodes tell each other where they are; where not, they know the routes above and no others.
+    pub gossip: bool,
     /// What the nodes know each other by.
     pub password: String,
 }
@@ -86,12 +89,17 @@ pub struct Server {
 impl Server {
     /// Starts nats-server, installing it first if need be, and waits until it takes clients.
     pub async fn start(options: &Options, output: Output) -> Result<Self> {
+        Self::start_under(&workspace().join("nats.conf"), options, output).await
+    }
+
+    /// The same under another configuration file.
+    async fn start_under(config: &Path, options: &Options, output: Output) -> Result<Self> {
         let program = tokio::task::spawn_blocking(tools::nats_server).await??;
         let mut command = Command::new(program);
         let port = |port: Option<u16>| port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
         command
             .arg("--config")
-            .arg(workspace().join("nats.conf"))
+            .arg(config)
             .args(["--name", &options.name, "--addr", "127.0.0.1"])
             .args(["--port", &port(options.port), "--http_port", &port(options.monitor_port)])
             .arg("--ports_file_dir")
@@ -100,6 +108,10 @@ impl Server {
             .env("NATTER_NATS_SYNC", &options.sync)
             .envs(options.passwords.0.iter().map(|(user, password)| (password_variable(user), password)))
             .envs(cluster_variables(options.cluster.as_ref()));
+        if options.cluster.as_ref().is_some_and(|cluster| !cluster.gossip) {
+            // Told to the others as this node's address: nobody listens there.
+            command.args(["--cluster_advertise", "127.0.0.1:9"]);
+        }
         let process = Process::spawn(&options.name, command, output)?;
         let ports = until("nats-server to take clients", START_DEADLINE, async || {
             if let Some(status) = process.exit_status() {
@@ -126,7 +138,7 @@ fn cluster_variables(cluster: Option<&ClusterNode>) -> [(&'static str, String); 
         None => ["0".to_owned(), "[]".to_owned(), secrets::password()],
         Some(node) => {
             let route = |port: &u16| format!("\"nats://route:{}@127.0.0.1:{port}\"", node.password);
-            let routes: Vec<_> = node.all.iter().map(route).collect();
+            let routes: Vec<_> = node.routes.iter().map(route).collect();
             [format!("127.0.0.1:{}", node.port), format!("[{}]", routes.join(", ")), node.password.clone()]
         }
     };
@@ -147,9 +159,30 @@ fn read_ports(folder: &Path, pid: u32) -> Option<(u16, u16)> {
     Some((port(&ports.nats)?, port(&ports.monitoring)?))
 }
 
+/// What is between the nodes of a cluster: each connects to each through a proxy of its own.
+pub struct Network {
+    links: Vec<Link>,
+}
+
+struct Link {
+    from: usize,
+    to: usize,
+    proxy: Proxy,
+}
+
+impl Network {
+    /// What becomes of all traffic between this node and the others, in both directions.
+    pub fn set(&self, node: usize, traffic: Traffic) {
+        for link in self.links.iter().filter(|link| [link.from, link.to].contains(&node)) {
+            link.proxy.set(traffic);
+        }
+    }
+}
+
 /// A nats-server of a test: random port (the same after a restart), own store, removed on drop.
 pub struct Nats {
     options: Options,
+    config: PathBuf,
     server: Option<Server>,
     folder: scratch::Folder,
 }
@@ -166,6 +199,23 @@ impl Nats {
         nats
     }
 
+    /// A single node whose streams on disk have room for `bytes` together, under the same file with this one line more.
+    ///
+    /// # Panics
+    /// When it does not start, or the file has no place for the line.
+    pub async fn start_with_room(bytes: u64) -> Self {
+        const PLACE: &str = "  store_dir: $NATTER_NATS_STORE\n";
+        let mut nats = Self::new("nats-server", Passwords::random(), None);
+        let whole = std::fs::read_to_string(workspace().join("nats.conf")).expect("nats.conf");
+        assert!(whole.contains(PLACE), "nats.conf sets the folder of the streams in another way");
+        let config = nats.folder.path().join("nats.conf");
+        let line = format!("{PLACE}  max_file_store: {bytes}\n");
+        std::fs::write(&config, whole.replacen(PLACE, &line, 1)).expect("a configuration file");
+        nats.config = config;
+        nats.start_again().await;
+        nats
+    }
+
     /// A cluster of `size` nodes with the same passwords, once it has a leader for its streams.
     ///
     /// # Panics
@@ -175,7 +225,7 @@ impl Nats {
         let (passwords, password) = (Passwords::random(), secrets::password());
         let mut nodes = Vec::with_capacity(size);
         for (index, &port) in ports.iter().enumerate() {
-            let place = ClusterNode { port, all: ports.clone(), password: password.clone() };
+            let place = ClusterNode { port, routes: ports.clone(), gossip: true, password: password.clone() };
             let mut node = Self::new(&format!("nats-{index}"), passwords.clone(), Some(place));
             node.start_again().await;
             nodes.push(node);
@@ -184,6 +234,33 @@ impl Nats {
             node.wait_until_healthy().await;
         }
         nodes
+    }
+
+    /// The same, with a network between the nodes that can fail.
+    ///
+    /// # Panics
+    /// When one does not start.
+    pub async fn cluster_with_network(size: usize) -> (Vec<Self>, Network) {
+        let ports: Vec<_> = (0..size).map(|_| free_port::any().expect("a port")).collect();
+        let (passwords, password) = (Passwords::random(), secrets::password());
+        let (mut nodes, mut links) = (Vec::with_capacity(size), Vec::new());
+        for (from, &port) in ports.iter().enumerate() {
+            let mut routes = Vec::new();
+            for (to, &target) in ports.iter().enumerate().filter(|(to, _)| *to != from) {
+                let proxy = Proxy::start(free_port::address(target)).await.expect("a proxy");
+                routes.push(proxy.address().port());
+                links.push(Link { from, to, proxy });
+            }
+            let place = ClusterNode { port, routes, gossip: false, password: password.clone() };
+            nodes.push(Self::new(&format!("nats-{from}"), passwords.clone(), Some(place)));
+        }
+        for node in &mut nodes {
+            node.start_again().await;
+        }
+        for node in &nodes {
+            node.wait_until_healthy().await;
+        }
+        (nodes, Network { links })
     }
 
     fn new(name: &str, passwords: Passwords, cluster: Option<ClusterNode>) -> Self {
@@ -200,7 +277,7 @@ impl Nats {
             passwords,
             cluster,
         };
-        Self { options, server: None, folder }
+        Self { options, config: workspace().join("nats.conf"), server: None, folder }
     }
 
     /// Where clients connect, without credentials.
@@ -271,7 +348,8 @@ impl Nats {
     pub async fn start_again(&mut self) {
         self.stop().await;
         let output = Output::File(self.folder.path().join("log"));
-        let server = Server::start(&self.options, output).await.context("nats-server").expect("a running nats-server");
+        let server = Server::start_under(&self.config, &self.options, output).await.context("nats-server");
+        let server = server.expect("a running nats-server");
         (self.options.port, self.options.monitor_port) = (Some(server.port), Some(server.monitor_port));
         self.server = Some(server);
     }

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::{
-    Mongo, Nats, eventually, free_port,
+    Mongo, Nats, eventually, free_port, mongo,
+    nats::Network,
     process::Output,
+    proxy::Proxy,
     rest::Rest,
     scratch, secrets,
     services::{Build, Service},
@@ -29,6 +31,12 @@ pub struct SystemOptions {
     pub mails: usize,
     /// A MongoDB of its own, which the test can stop; otherwise a database on the one that tests share.
     pub own_mongo: bool,
+    /// A proxy between the services and that MongoDB.
+    pub network_to_mongo: bool,
+    /// Nodes of NATS: more than one are a cluster that keeps as many copies of everything.
+    pub nodes: usize,
+    /// Bytes that the streams on disk may have together, of a single node; as many as there are if not given.
+    pub room: Option<u64>,
     /// Further configuration for all services, such as shorter periods.
     pub env: Vec<(String, String)>,
     /// Programs that have been built already; otherwise the services are built first.
@@ -37,7 +45,18 @@ pub struct SystemOptions {
 
 impl Default for SystemOptions {
     fn default() -> Self {
-        Self { gateways: 1, chats: 1, users: 1, mails: 1, own_mongo: false, env: Vec::new(), built: None }
+        Self {
+            gateways: 1,
+            chats: 1,
+            users: 1,
+            mails: 1,
+            own_mongo: false,
+            network_to_mongo: false,
+            nodes: 1,
+            room: None,
+            env: Vec::new(),
+            built: None,
+        }
     }
 }
 
@@ -53,8 +72,14 @@ impl SystemOptions {
 /// A running system. All of it ends on drop.
 pub struct System {
     services: Vec<Instance>,
-    /// NATS, to stop it and to look into it.
+    /// NATS, to stop it and to look into it; the first node of a cluster.
     pub nats: Nats,
+    /// The further nodes of a cluster.
+    pub others: Vec<Nats>,
+    /// Between the nodes of a cluster.
+    pub network: Option<Network>,
+    /// Between the services and MongoDB, with [`SystemOptions::network_to_mongo`].
+    pub to_mongo: Option<Proxy>,
     /// MongoDB, to stop it (with [`SystemOptions::own_mongo`]) and to look into it.
     pub mongo: Mongo,
     build: Build,
@@ -99,10 +124,13 @@ impl System {
             None => build().await?,
         };
         let mongo = async { if options.own_mongo { Mongo::start().await } else { Mongo::shared().await } };
-        let (nats, mongo) = tokio::join!(Nats::start(), mongo);
+        let (nats, mongo) = tokio::join!(nats(options), mongo);
+        let (nats, others, network) = nats?;
+        let to_mongo = if options.network_to_mongo { proxy_to(&mongo).await? } else { None };
         let folder = scratch::Folder::new("system")?;
         std::fs::create_dir(folder.path().join("mail"))?;
-        let mut system = Self { services: Vec::new(), nats, mongo, build, folder };
+        let services = Vec::new();
+        let mut system = Self { services, nats, others, network, to_mongo, mongo, build, folder };
         let secrets = [
             ("NATTER_AUTH__SIGNING_KEY".to_owned(), secrets::signing_key()),
             ("NATTER_AUTH__PEPPER".to_owned(), secrets::pepper()),
@@ -130,8 +158,17 @@ impl System {
     ) -> Result<()> {
         let label = format!("{name}-{index}");
         let mut env = self.nats.env(name);
+        if !self.others.is_empty() {
+            let urls: Vec<String> = self.nodes().map(Nats::url).collect();
+            env.push(("NATTER_NATS__URL".to_owned(), urls.join(",")));
+            env.push(("NATTER_NATS__REPLICAS".to_owned(), urls.len().to_string()));
+        }
         if name != "gateway" {
             env.extend(self.mongo.env());
+            if let Some(proxy) = &self.to_mongo {
+                let uri = format!("mongodb://{}/?directConnection=true", proxy.address());
+                env.push((mongo::URI_VARIABLE.to_owned(), uri));
+            }
         }
         if name == "user" || name == "mail" {
             env.extend_from_slice(secrets);
@@ -156,6 +193,19 @@ impl System {
         let service = Service::start(&self.build.program(name), &label, &env, Output::File(log.clone()))?;
         self.services.push(Instance { name, label, env, http, log, service });
         Ok(())
+    }
+
+    /// All nodes of NATS.
+    pub fn nodes(&self) -> impl Iterator<Item = &Nats> {
+        std::iter::once(&self.nats).chain(&self.others)
+    }
+
+    /// A node of NATS, to stop it and to start it again.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn node_mut(&mut self, index: usize) -> &mut Nats {
+        if index == 0 { &mut self.nats } else { self.others.get_mut(index - 1).expect("such a node") }
     }
 
     /// A gateway.
@@ -301,6 +351,26 @@ impl Instance {
     pub fn resume(&self) {
         self.service.process.resume();
     }
+}
+
+type Nodes = (Nats, Vec<Nats>, Option<Network>);
+
+async fn nats(options: &SystemOptions) -> Result<Nodes> {
+    if options.nodes > 1 {
+        let (mut nodes, network) = Nats::cluster_with_network(options.nodes).await;
+        return Ok((nodes.remove(0), nodes, Some(network)));
+    }
+    let nats = match options.room {
+        Some(bytes) => Nats::start_with_room(bytes).await,
+        None => Nats::start().await,
+    };
+    Ok((nats, Vec::new(), None))
+}
+
+/// `None` for a MongoDB that is not ours, which may be anywhere.
+async fn proxy_to(mongo: &Mongo) -> Result<Option<Proxy>> {
+    let Some(address) = mongo.address() else { return Ok(None) };
+    Ok(Some(Proxy::start(address).await?))
 }
 
 /// Builds the services once per test process.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::System;
 
 use super::plan::{DEVICES, Op, PEOPLE, Step, StepId};
 use crate::{
     client::device::{Device, Outcome},
     history::{self, What},
     recorder::Recorder,
+    site::Site,
 };
 
 /// Everybody, and what they have done.
@@ -21,6 +21,8 @@ pub struct World {
     pub recorder: Arc<Recorder>,
     /// Where each gateway is.
     pub gateways: Vec<String>,
+    /// The same behind the proxies in front of them.
+    doors: Vec<String>,
     /// Chats that everybody, or the first two, are in from the beginning to the end.
     common: Mutex<Vec<String>>,
     /// Who has chosen a status, so that who sees them how depends on more than whether they are there.
@@ -47,11 +49,12 @@ pub struct Sent {
 }
 
 impl World {
-    pub fn new(system: &System, devices: Vec<Arc<Device>>, recorder: Arc<Recorder>) -> Self {
+    pub fn new(site: &Site, devices: Vec<Arc<Device>>, recorder: Arc<Recorder>) -> Self {
         Self {
             devices,
             recorder,
-            gateways: (0..system.count("gateway")).map(|index| system.gateway(index).url()).collect(),
+            gateways: (0..site.doors.len()).map(|index| site.system.gateway(index).url()).collect(),
+            doors: site.doors.iter().map(|door| format!("http://{}", door.address())).collect(),
             common: Mutex::default(),
             with_status: Mutex::default(),
             chats: Mutex::default(),
@@ -59,6 +62,12 @@ impl World {
             wrong: Mutex::default(),
             counts: Mutex::default(),
         }
+    }
+
+    /// Where a device finds a gateway: every third one through a network that may fail.
+    pub fn door(&self, device: usize, gateway: usize) -> &str {
+        let doors = if device % 3 == 2 { &self.doors } else { &self.gateways };
+        &doors[gateway]
     }
 
     /// Makes the chats for writers: one of everybody and one of the first two.
@@ -217,7 +226,7 @@ impl World {
         match &step.op {
             Op::Drop => device.drop_transport(),
             Op::GoAway => device.go().await,
-            Op::ComeBack { gateway } => device.come(&self.gateways[*gateway]).await,
+            Op::ComeBack { gateway } => device.come(self.door(step.device, *gateway)).await,
             Op::SetStatus(status) => {
                 self.with_status.lock().unwrap().insert(device.session.user_id.clone());
                 return device.ask("presence:set", json!({ "status": status })).await;

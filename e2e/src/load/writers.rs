@@ -20,7 +20,9 @@ const PACE: Duration = Duration::from_millis(15);
 const AGAIN: Duration = Duration::from_millis(100);
 /// Of the messages that were not acknowledged at first, those which are sent until they are.
 const INSISTING_PERCENT: usize = 70;
-/// How often somebody says that they have seen what they sent.
+/// How far back somebody may say that they have seen the chat.
+const BACK: usize = 300;
+/// How often somebody says so.
 const READING_PERCENT: usize = 15;
 
 /// Writers at work.
@@ -73,6 +75,8 @@ async fn write(world: &World, device: usize, name: &str, stop: &AtomicBool, mut 
             break;
         }
         if let Some(seq) = acked.filter(|_| random.percent(READING_PERCENT)) {
+            // Often less than what was said before, by this or another device: that must not count.
+            let seq = seq.saturating_sub(random.below(BACK) as u64).max(1);
             world.mark(device, &chat, seq, random.percent(50)).await;
         }
         sleep(PACE).await;

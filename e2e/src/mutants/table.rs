@@ -42,7 +42,7 @@ pub const ALL: &[Mutant] = &[
             to: "Err(_) => {\n                    let state = slot.state.clone().ok_or_else(Refusal::internal)?;\n                    \
                  return Ok(Some(Done::Appended { event, body, state }));\n                }\n            }",
         }],
-        faults: &["nats-kill", "nats-pause"],
+        faults: &["store-full"],
         caught_as: &["lost", "renumbered"],
     },
     Mutant {
@@ -82,7 +82,7 @@ pub const ALL: &[Mutant] = &[
             file: "gateway/src/rooms/room.rs",
             from: "        let arguments = (outgoing.body, &outgoing.at);",
             to: "        let arguments = (outgoing.body, &outgoing.at);\n        if cursor % 50 == 0 {\n            \
-                 let _ = overflown(sockets.within(self.name.clone()).emit(outgoing.event, &arguments));\n        }",
+                 let _ = overflown(sockets.clone().within(self.name.clone()).emit(outgoing.event, &arguments));\n        }",
         }],
         faults: &[],
         caught_as: &["heard-twice"],
@@ -112,11 +112,12 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "sync-skips",
-        what: "catch-up leaves out an event",
+        what: "catch-up leaves out an event and says that nothing is missing",
         edits: &[Edit {
             file: "chat/src/catchup.rs",
             from: "        synced.chats.insert(chat, events);",
-            to: "        if events.events.len() > 2 {\n            events.events.remove(1);\n        }\n        \
+            to: "        if events.events.len() > 2 {\n            events.events.remove(1);\n            \
+                 events.events[1].prev = events.events[0].cursor;\n        }\n        \
                  synced.chats.insert(chat, events);",
         }],
         faults: &["gateway-kill"],
@@ -135,7 +136,7 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "unread-own",
-        what: "what one has written counts as unread",
+        what: "one message that was seen counts as unread",
         edits: &[Edit {
             file: "chat/src/unread.rs",
             from: "    let after = seen.max(state.joined_at(user));",

@@ -129,9 +129,10 @@ async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
 }
 
 /// Each fault under load, one after the other, and then the check of all that was written.
-async fn one_after_the_other(names: &[&str], lasting: Duration) {
-    let mut run = Run::start(Options::default()).await;
-    for fault in fault::all_named(names) {
+async fn one_after_the_other(nodes: usize, names: &[&str], lasting: Duration) {
+    let faults = fault::all_named(names);
+    let mut run = Run::start(Options { faults: faults.clone(), nodes, ..Options::default() }).await;
+    for fault in faults {
         run.under(fault, 0, lasting).await;
     }
     run.assert_right().await;
@@ -139,26 +140,61 @@ async fn one_after_the_other(names: &[&str], lasting: Duration) {
 
 #[tokio::test]
 async fn a_service_killed_under_load_loses_nothing() {
-    one_after_the_other(&["chat-kill", "gateway-kill", "user-kill", "mail-kill"], Duration::from_secs(1)).await;
+    one_after_the_other(1, &["chat-kill", "gateway-kill", "user-kill", "mail-kill"], Duration::from_secs(1)).await;
 }
 
 /// Longer than the gateway waits for an answer before it asks another instance.
 #[tokio::test]
 async fn a_service_that_hangs_and_answers_late_loses_and_doubles_nothing() {
-    one_after_the_other(&["chat-pause", "gateway-pause", "user-pause"], Duration::from_secs(4)).await;
+    one_after_the_other(1, &["chat-pause", "gateway-pause", "user-pause"], Duration::from_secs(4)).await;
 }
 
 #[tokio::test]
 async fn a_service_restarted_under_load_loses_nothing() {
-    one_after_the_other(&["chat-restart", "gateway-restart"], Duration::ZERO).await;
+    one_after_the_other(1, &["chat-restart", "gateway-restart"], Duration::ZERO).await;
 }
 
 #[tokio::test]
 async fn nats_killed_and_hanging_under_load_loses_nothing() {
-    one_after_the_other(&["nats-kill", "nats-pause"], Duration::from_secs(2)).await;
+    one_after_the_other(1, &["nats-kill", "nats-pause"], Duration::from_secs(2)).await;
+}
+
+/// A store that was closed in order, written to and then not closed.
+#[tokio::test]
+async fn nats_stopped_and_then_killed_under_load_loses_nothing() {
+    one_after_the_other(1, &["nats-restart", "nats-kill", "nats-kill"], Duration::from_millis(500)).await;
 }
 
 #[tokio::test]
 async fn mongodb_killed_stopped_and_hanging_under_load_loses_nothing() {
-    one_after_the_other(&["mongo-kill", "mongo-stop", "mongo-pause"], Duration::from_secs(3)).await;
+    one_after_the_other(1, &["mongo-kill", "mongo-stop", "mongo-pause"], Duration::from_secs(3)).await;
+}
+
+/// Instances that race for a number in a cluster lose in another way than on a single node.
+#[tokio::test]
+async fn nobody_is_refused_in_a_cluster_in_which_nothing_is_wrong() {
+    let mut run = Run::start(Options { nodes: 3, ..Options::default() }).await;
+    run.calm(Duration::from_secs(4)).await;
+    run.assert_right().await;
+    assert!(!run.world.counts().contains("unavailable"), "{}", run.world.counts());
+}
+
+#[tokio::test]
+async fn one_of_three_nodes_killed_or_apart_under_load_loses_nothing() {
+    one_after_the_other(3, &["node-kill", "node-partition", "node-cut"], Duration::from_secs(8)).await;
+}
+
+#[tokio::test]
+async fn all_nodes_restarted_under_load_lose_nothing() {
+    one_after_the_other(3, &["nodes-rolling", "nodes-kill"], Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_slow_mongodb_and_a_full_store_under_load_lose_nothing() {
+    one_after_the_other(1, &["mongo-slow", "store-full"], Duration::from_secs(4)).await;
+}
+
+#[tokio::test]
+async fn dead_sockets_and_jumping_clocks_under_load_lose_nothing() {
+    one_after_the_other(1, &["sockets-dead", "sockets-cut", "clock"], Duration::from_secs(3)).await;
 }

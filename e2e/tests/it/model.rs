@@ -25,7 +25,7 @@ async fn a_random_history_leaves_everybody_with_the_same_picture() {
         "replay: NATTER_MODEL_SEED={seed} NATTER_MODEL_ROUNDS={rounds} cargo test --workspace --test it -- model"
     );
     let faults = fault::all_named(&["gateway-kill", "chat-kill", "user-kill", "nats-kill"]);
-    let mut run = Run::start(Options { seed, faults, writers: 2, verbose: true, built: None }).await;
+    let mut run = Run::start(Options { seed, faults, writers: 2, verbose: true, ..Options::default() }).await;
     for round in 1..=rounds {
         let started = Instant::now();
         run.round(BEATS).await;
