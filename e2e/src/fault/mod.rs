@@ -70,6 +70,8 @@ static TABLE: &[Fault] = &[
     fault("mail-kill", "kill -9 of mail", Kind::Kill("mail"), SHORT),
     fault("gateway-restart", "SIGTERM to a gateway, then a start", Kind::Restart("gateway"), 1),
     fault("chat-restart", "SIGTERM to an instance of chat, then a start", Kind::Restart("chat"), 1),
+    fault("user-restart", "SIGTERM to user, then a start", Kind::Restart("user"), 1),
+    fault("mail-restart", "SIGTERM to mail, then a start", Kind::Restart("mail"), 1),
     fault("gateway-pause", "SIGSTOP of a gateway, then SIGCONT", Kind::Pause("gateway"), LONG),
     fault("chat-pause", "SIGSTOP of an instance of chat, which answers late", Kind::Pause("chat"), LONG),
     fault("user-pause", "SIGSTOP of user, then SIGCONT", Kind::Pause("user"), LONG),
@@ -249,7 +251,7 @@ impl Change {
             (Kind::Pause(_), false) => instance.resume(),
             (Kind::Kill(_), true) => instance.kill().await,
             (_, true) => {
-                instance.stop(Duration::from_secs(15)).await;
+                assert!(instance.stop(Duration::from_secs(15)).await, "{name} does not stop in order");
             }
             (_, false) => system.start_again(name, index).await,
         }

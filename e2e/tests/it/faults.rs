@@ -154,6 +154,22 @@ async fn a_service_restarted_under_load_loses_nothing() {
     one_after_the_other(1, &["chat-restart", "gateway-restart"], Duration::ZERO).await;
 }
 
+/// A rolling restart: connections end and begin again, and nothing else is to be seen of it.
+#[tokio::test]
+async fn all_services_restarted_one_by_one_under_load_refuse_nobody() {
+    let mut run = Run::start(Options::default()).await;
+    let restarts = [("chat", 2), ("user", 1), ("mail", 1), ("gateway", 2)];
+    for (name, instances) in restarts {
+        for which in 0..instances {
+            let fault = fault::named(&format!("{name}-restart")).unwrap();
+            run.under(fault, which, Duration::ZERO).await;
+        }
+    }
+    run.assert_right().await;
+    let counts = run.world.counts();
+    assert!(!["unavailable", "rate_limited", "internal"].iter().any(|code| counts.contains(code)), "{counts}");
+}
+
 #[tokio::test]
 async fn nats_killed_and_hanging_under_load_loses_nothing() {
     one_after_the_other(1, &["nats-kill", "nats-pause"], Duration::from_secs(2)).await;
