@@ -89,7 +89,7 @@ impl Chat {
             .serve(membership::add)
             .serve(membership::remove)
             .serve(membership::set_role)
-            .serve(messages::send)
+            .serve_here(messages::send)
             .serve(messages::edit)
             .serve(messages::delete)
             .serve(messages::add_reaction)

@@ -1,10 +1,6 @@
 //! The log of a chat: appending one event at a fence, reading from a place on.
 
-use async_nats::jetstream::{
-    self, ErrorCode,
-    context::{PublishError, PublishErrorKind},
-    message::PublishMessage,
-};
+use async_nats::jetstream::{context::PublishError, message::PublishMessage};
 use bytes::Bytes;
 use contract::{
     ChatId, UserId,
@@ -53,6 +49,7 @@ pub async fn append(
         .payload(entry.body.clone())
         .header(headers::EVENT, entry.event.name())
         .header(headers::EVENT_NUMBER, number.to_string())
+        .header(headers::INSTANCE, nats.instance())
         .header(headers::TRACEPARENT, Trace::current().child().to_string())
         .expected_last_subject_sequence(fence);
     if let Event::MessageNew(new) = entry.event {
@@ -71,19 +68,9 @@ pub async fn append(
     match ack {
         Ok(ack) if ack.duplicate => Ok(Appended::Before(ack.sequence)),
         Ok(ack) => Ok(Appended::At(ack.sequence)),
-        Err(error) if is_lost_race(&error) => Ok(Appended::LostRace),
+        Err(error) if service::is_lost_race(&error) => Ok(Appended::LostRace),
         Err(error) => Err(error),
     }
-}
-
-/// Whether somebody else appended first. In a cluster the server says so in another way where the other append is still
-/// under way to the replicas, and async-nats does not count that among its kinds.
-fn is_lost_race(error: &PublishError) -> bool {
-    let under_way = || {
-        let refused = std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?;
-        Some(refused.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
-    };
-    error.kind() == PublishErrorKind::WrongLastSequence || under_way().unwrap_or_default()
 }
 
 /// Who is no longer in the chat after this event.

@@ -6,6 +6,8 @@ pub const EVENT: &str = "Natter-Event";
 pub const EVENT_NUMBER: &str = "Natter-Event-Number";
 /// User ids, separated by commas, who are no longer in the chat once this event has been delivered to them.
 pub const LEFT: &str = "Natter-Left";
+/// Which instance of `chat` appended the event: it knows the chat as it is, so that whoever asks it next loses no race.
+pub const INSTANCE: &str = "Natter-Instance";
 /// On a receipt: `own` where only the user's own devices are to hear of it.
 pub const AUDIENCE: &str = "Natter-Audience";
 pub const AUDIENCE_OWN: &str = "own";

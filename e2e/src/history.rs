@@ -24,6 +24,9 @@ pub struct History {
     pub heard: Vec<Heard>,
     /// What each device showed at the quiet point, and what a fresh fetch said.
     pub shown: Vec<Shown>,
+    /// Chats in which a gateway said that it could not fill a gap, because the log could not be read, and left it to the
+    /// clients: they see it by `prev` and catch up.
+    pub unfilled: Vec<String>,
     /// Who must be seen as online, or as offline, at the quiet point.
     pub online: Vec<(String, bool)>,
 }

@@ -65,6 +65,13 @@ pub async fn archive(database: &Database) -> Result<Vec<Found>> {
     Ok(all.iter().filter_map(|document| Found::read(&document["message"])).collect())
 }
 
+/// The chats of which a gateway's own log says that it could not fill a gap.
+pub fn unfilled(log: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains("cannot fill a gap"));
+    let chat = |line: &str| Some(line.split_once("chat=")?.1.split_whitespace().next()?.to_owned());
+    lines.filter_map(chat).collect()
+}
+
 /// The messages of a stream with their sequences, by direct gets in batches (ADR-31), which need no consumer.
 async fn stream(client: &Client, name: &str, subjects: &str) -> Result<Vec<(u64, Message)>> {
     let (mut all, mut from): (Vec<(u64, Message)>, u64) = (Vec::new(), 1);

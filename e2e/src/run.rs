@@ -215,6 +215,8 @@ impl Run {
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
+        let logs = (0..GATEWAYS).map(|index| self.site.system.gateway(index).log());
+        history.unfilled = logs.flat_map(|log| observe::unfilled(&log)).collect();
         history.shown = shown;
         history
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use contract::SessionId;
+use contract::{
+    Refusal, SessionId,
+    chat::{SendMessage, SentMessage},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -14,6 +17,9 @@ use crate::{
     revoked::Revoked,
     rooms::Rooms,
 };
+
+/// One message in so many goes to any instance of `chat`.
+const ANY: u32 = 200;
 
 /// The gateway's parts; cheap to clone.
 #[derive(Clone)]
@@ -34,6 +40,13 @@ pub struct App {
 }
 
 impl App {
+    /// Sends a message by the instance of `chat` that appended to its chat last: another one would have to lose the race for
+    /// the next number before it knew what to decide on. Now and then by any, so that a new one gets its share.
+    pub async fn send(&self, send: SendMessage) -> Result<SentMessage, Refusal> {
+        let writer = self.rooms.writer_of(send.message.chat_id).filter(|_| rand::random_range(0..ANY) > 0);
+        self.calls.idempotent_at(writer.as_deref(), &send).await
+    }
+
     /// A session has just been revoked here: nobody should get in before the watch says so.
     pub fn revoke(&self, session: SessionId) {
         self.revoked.insert(session);

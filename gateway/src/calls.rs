@@ -27,6 +27,16 @@ impl Calls {
         self.caller.call(request).await
     }
 
+    /// The same, at first of this instance, which is likely to be the quickest. One that is gone, or hangs, is no reason not to
+    /// ask another.
+    pub async fn idempotent_at<R: Request>(&self, instance: Option<&str>, request: &R) -> Result<R::Reply, Refusal> {
+        let Some(instance) = instance else { return self.idempotent(request).await };
+        match self.caller.within(FIRST_TRY).call_instance(instance, request).await {
+            Err(refusal) if refusal.code == Code::Unavailable => self.caller.within(SECOND_TRY).call(request).await,
+            outcome => outcome,
+        }
+    }
+
     /// Calls what may be done twice: reads, and what carries a key that makes it idempotent. Where no answer comes, it
     /// is asked again.
     pub async fn idempotent<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {

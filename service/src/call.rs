@@ -34,11 +34,20 @@ impl Caller {
     /// `unavailable` where nobody serves the subject (at once), where no answer came in time, or NATS is away;
     /// otherwise what the service refused with.
     pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
+        self.call_at(R::SUBJECT.to_owned(), request).await
+    }
+
+    /// Calls this very instance; the same, and `unavailable` at once where it is no longer there.
+    pub async fn call_instance<R: Request>(&self, instance: &str, request: &R) -> Result<R::Reply, Refusal> {
+        self.call_at(format!("{}.{instance}", R::SUBJECT), request).await
+    }
+
+    async fn call_at<R: Request>(&self, subject: String, request: &R) -> Result<R::Reply, Refusal> {
         let body = serde_json::to_vec(request).map_err(|error| fault(R::SUBJECT, &error))?;
         let mut headers = HeaderMap::new();
         headers.insert(headers::TRACEPARENT, Trace::current().child().to_string());
         let request = async_nats::Request::new().payload(body.into()).headers(headers).timeout(Some(self.timeout));
-        let reply = self.client.send_request(R::SUBJECT, request).await.map_err(|error| match error.kind() {
+        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::MaxPayloadExceeded => Refusal::new(contract::Code::TooLarge, "The request is too large."),
             RequestErrorKind::InvalidSubject => fault(R::SUBJECT, &error),
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut | RequestErrorKind::Other => {

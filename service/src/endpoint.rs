@@ -32,11 +32,13 @@ pub struct Endpoints<S> {
     lifecycle: Lifecycle,
     state: S,
     answers: Vec<(&'static str, Answer)>,
+    /// Those of `answers` that this very instance can be asked for.
+    here: Vec<&'static str>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
     pub(crate) fn new(name: &'static str, nats: Nats, lifecycle: Lifecycle, state: S) -> Self {
-        Self { name, nats, lifecycle, state, answers: Vec::new() }
+        Self { name, nats, lifecycle, state, answers: Vec::new(), here: Vec::new() }
     }
 
     /// Serves the calls of the handler's request type.
@@ -63,6 +65,18 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         self
     }
 
+    /// The same, and calls that are meant for this very instance, at `<subject>.<instance>`: see [`Nats::instance`].
+    #[must_use]
+    pub fn serve_here<R, H, F>(mut self, handler: H) -> Self
+    where
+        R: Request,
+        H: Fn(S, R) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<R::Reply, Refusal>> + Send + 'static,
+    {
+        self.here.push(R::SUBJECT);
+        self.serve(handler)
+    }
+
     /// Subscribes to all of them, in the service's queue group, until the soft stop.
     pub async fn open(self) -> Result<(), StartError> {
         let micro = self
@@ -77,6 +91,13 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         for (subject, answer) in self.answers {
             let verb = subject.rsplit('.').next().unwrap_or(subject);
+            if self.here.contains(&subject) {
+                let instance = self.nats.instance();
+                let builder = micro.endpoint_builder().name(format!("{verb}-here")).queue_group(instance);
+                let endpoint = builder.add(format!("{subject}.{instance}")).await.map_err(StartError::Micro)?;
+                let (answer, permits, tasks) = (answer.clone(), permits.clone(), self.lifecycle.clone());
+                self.lifecycle.keep(subject, listen(subject, endpoint, answer, permits, tasks));
+            }
             let endpoint = micro.endpoint_builder().name(verb).add(subject).await.map_err(StartError::Micro)?;
             let tasks = self.lifecycle.clone();
             self.lifecycle.keep(subject, listen(subject, endpoint, answer, permits.clone(), tasks));

@@ -27,6 +27,7 @@ const LOSSES: Duration = Duration::from_millis(500);
 pub struct Nats {
     client: Client,
     jetstream: jetstream::Context,
+    instance: Arc<str>,
     replicas: usize,
     connected: watch::Receiver<u64>,
     gaps: watch::Receiver<u64>,
@@ -72,7 +73,8 @@ impl Nats {
             .await?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(JETSTREAM_TIMEOUT);
-        Ok(Self { client, jetstream, replicas: config.replicas, connected, gaps })
+        let instance = uuid::Uuid::now_v7().simple().to_string().into();
+        Ok(Self { client, jetstream, instance, replicas: config.replicas, connected, gaps })
     }
 
     #[must_use]
@@ -83,6 +85,12 @@ impl Nats {
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
+    }
+
+    /// The name of this process among the instances of its service, a new one with each start: a token of subjects.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Copies of each stream and bucket.

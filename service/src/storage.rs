@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{
-    self,
+    self, ErrorCode,
     context::{PublishError, PublishErrorKind},
     kv,
     message::PublishMessage,
@@ -143,13 +143,22 @@ impl Nats {
     }
 
     async fn write(&self, bucket: &str, key: &str, message: PublishMessage) -> Result<u64, KvError> {
-        let failed = |error: PublishError| match error.kind() {
-            PublishErrorKind::WrongLastSequence => KvError::Conflict,
-            _ => KvError::Write(error),
-        };
+        let failed = |error: PublishError| if is_lost_race(&error) { KvError::Conflict } else { KvError::Write(error) };
         let ack = self.jetstream().send_publish(format!("$KV.{bucket}.{key}"), message).await.map_err(failed)?;
         Ok(ack.await.map_err(failed)?.sequence)
     }
+}
+
+/// Whether what was to be written after a certain message was refused because somebody else was first. In a cluster the
+/// server says so in another way where what they wrote is still under way to the replicas, and async-nats does not count
+/// that among its kinds.
+#[must_use]
+pub fn is_lost_race(error: &PublishError) -> bool {
+    let under_way = || {
+        let refused = std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?;
+        Some(refused.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+    };
+    error.kind() == PublishErrorKind::WrongLastSequence || under_way().unwrap_or_default()
 }
 
 fn with_ttl(message: PublishMessage, ttl: Option<Duration>) -> PublishMessage {

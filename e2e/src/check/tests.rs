@@ -149,6 +149,11 @@ fn a_connection_hears_each_event_once_and_without_a_gap() {
     history.heard.remove(3);
     assert_eq!(kinds(&history), ["heard-gap"]);
 
+    // Unless it was said that it could not be filled.
+    history.unfilled.push(CHAT.to_owned());
+    assert_eq!(check(&history), []);
+    history.unfilled.clear();
+
     // A new connection begins where it begins.
     let connected = history.heard[0].clone();
     history.heard.insert(3, connected);

@@ -34,7 +34,7 @@ pub fn router() -> Router<App> {
 }
 
 async fn send(State(app): State<App>, actor: Actor, Json(message): Json<NewMessage>) -> Result<Response, Problem> {
-    let SentMessage { created, message } = app.calls.idempotent(&SendMessage { actor, message }).await?;
+    let SentMessage { created, message } = app.send(SendMessage { actor, message }).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let json = String::from(Box::<str>::from(message));
     Ok((status, [(header::CONTENT_TYPE, "application/json")], json).into_response())

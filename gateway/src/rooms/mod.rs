@@ -121,6 +121,11 @@ impl Rooms {
         }
     }
 
+    /// The instance of `chat` that appended to a chat last, as far as is known here.
+    pub fn writer_of(&self, chat: ChatId) -> Option<Arc<str>> {
+        self.table().room(chat)?.writer()
+    }
+
     /// How many sockets of this user are here.
     pub fn sockets_of(&self, user: UserId) -> usize {
         self.table().sockets_of(user).len()

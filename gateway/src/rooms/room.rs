@@ -30,6 +30,9 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// A log that cannot be read is tried again after this, then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
+/// The same where events wait for it; after so many attempts they are emitted without what is missing.
+const FILL_ATTEMPTS: u32 = 5;
+const FILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A chat with members here.
 pub(super) struct Room {
@@ -38,6 +41,8 @@ pub(super) struct Room {
     pub(super) name: String,
     ready: watch::Sender<bool>,
     emitted: Mutex<Emitted>,
+    /// The instance of `chat` that appended last.
+    writer: Mutex<Option<Arc<str>>>,
     signals: Mutex<Signals>,
 }
 
@@ -91,6 +96,7 @@ impl Room {
             name: chat.to_string(),
             ready: watch::Sender::new(false),
             emitted: Mutex::default(),
+            writer: Mutex::default(),
             signals: Mutex::default(),
         }
     }
@@ -102,6 +108,20 @@ impl Room {
 
     pub(super) fn signals(&self) -> MutexGuard<'_, Signals> {
         self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instance of `chat` that appended last, and so knows the chat as it is.
+    pub(super) fn writer(&self) -> Option<Arc<str>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_writer(&self, message: &Message) {
+        let writer = message.headers.as_ref().and_then(|headers| headers.get(headers::INSTANCE));
+        let Some(writer) = writer.map(async_nats::HeaderValue::as_str) else { return };
+        let mut known = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != Some(writer) {
+            *known = Some(writer.into());
+        }
     }
 
     /// Runs `then` at a moment when nothing is being emitted, given the cursor up to which everything has been.
@@ -164,15 +184,27 @@ impl Room {
             tracing::warn!(subject = %message.subject, "a message in a room is no log event");
             return;
         };
+        self.note_writer(message);
         if self.emit(rooms, &outgoing, false) {
             return;
         }
         metrics::counter!("natter_gateway_gaps_total").increment(1);
         // Boxed, because a room's task is as large as all that it may do.
-        if let Err(refusal) = Box::pin(self.fill(rooms)).await {
-            tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
-        }
+        Box::pin(self.fill_patiently(rooms)).await;
         self.emit(rooms, &outgoing, true);
+    }
+
+    /// The same, again where the log cannot be read: what comes meanwhile waits.
+    async fn fill_patiently(self: &Arc<Self>, rooms: &Rooms) {
+        for attempt in 1..=FILL_ATTEMPTS {
+            match self.fill(rooms).await {
+                Ok(()) => return,
+                Err(refusal) if attempt == FILL_ATTEMPTS => {
+                    tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
+                }
+                Err(_) => tokio::time::sleep(FILL_AGAIN).await,
+            }
+        }
     }
 
     /// Emits what the log has beyond what has been emitted.

@@ -232,6 +232,10 @@ impl Table {
         sockets.filter_map(|sid| self.chats_of(*sid)).flatten().copied().collect()
     }
 
+    pub(super) fn room(&self, chat: ChatId) -> Option<&Room> {
+        self.rooms.get(&chat).map(|entry| &*entry.room)
+    }
+
     pub(super) fn members(&self, chat: ChatId) -> Vec<Sid> {
         self.rooms.get(&chat).map(|entry| entry.members.iter().copied().collect()).unwrap_or_default()
     }

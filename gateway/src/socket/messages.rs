@@ -12,7 +12,7 @@ use super::ack::Ack;
 use crate::app::App;
 
 pub(super) async fn send(app: &App, actor: Actor, message: NewMessage) -> Result<Ack, Refusal> {
-    Ok(Ack::Sent(app.calls.idempotent(&SendMessage { actor, message }).await?.message))
+    Ok(Ack::Sent(app.send(SendMessage { actor, message }).await?.message))
 }
 
 #[derive(Deserialize)]

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{
-    context::{PublishError, PublishErrorKind},
-    message::PublishMessage,
-};
+use async_nats::jetstream::{context::PublishError, message::PublishMessage};
 use contract::{
     Time, UserId,
     mail::{Content, DIGEST_SUBJECT, Digest, DigestItem, Letter, NOTICE_SUBJECT},
@@ -59,7 +56,7 @@ impl Notify {
             Err(error) => Err(error),
         };
         match outcome {
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
+            Err(error) if service::is_lost_race(&error) => Ok(()),
             outcome => Ok(outcome?),
         }
     }
