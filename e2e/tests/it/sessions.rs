@@ -142,10 +142,12 @@ async fn a_revoked_session_stays_so_when_everything_restarts() {
 #[tokio::test]
 async fn a_socket_lives_as_long_as_its_token_and_longer_with_a_new_one() {
     // Long enough to sign in on a busy machine.
-    let system = System::start(SystemOptions::default().with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "6")).await;
+    let system = System::start(SystemOptions::default().with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "9")).await;
     let driver = Driver::start().await;
     let anna = person(&system, &driver, "anna", 0).await;
     let stays = driver.connect(&system.gateway(0).url(), &anna.session.access_token).await.unwrap();
+    // Tokens tell their end in whole seconds: the second one is to end clearly later.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let refresh = json!({ "refreshToken": anna.session.refresh_token });
     let fresh = system.rest().post("/api/auth/refresh", refresh).await.expect(200);
     let ack = stays.request("auth:refresh", json!({ "token": fresh["accessToken"] })).await;

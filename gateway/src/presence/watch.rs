@@ -225,11 +225,15 @@ impl Table {
         if let Some(last) = watched.newer_than(seen.revision) {
             return last.clone();
         }
-        if !watched.doubted {
-            watched.last = Some(seen.clone());
-        } else if watched.last.as_ref().is_some_and(|last| last.presence != seen.presence) {
-            // Not all have been told the same: what is said next is news to some of them.
-            watched.last = None;
+        match &watched.last {
+            // Others have been told something else: what is heard next is news to them, though not to who asks.
+            Some(last) if last.presence != seen.presence => {
+                if watched.doubted {
+                    watched.last = None;
+                }
+            }
+            _ if watched.doubted => {}
+            _ => watched.last = Some(seen.clone()),
         }
         seen
     }

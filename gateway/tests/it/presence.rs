@@ -214,3 +214,26 @@ async fn what_changed_while_nats_was_away_is_said_afterwards() {
     let heard = watcher.events_named("presence");
     assert_eq!(heard, [[json!({ "userId": carl.id, "online": false, "status": "offline", "lastSeenAt": null })]]);
 }
+
+#[tokio::test]
+async fn an_answer_to_one_is_no_news_to_others() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let shown = Person::new().id;
+    let answer = |online: bool, revision: u64| {
+        let status = if online { "online" } else { "offline" };
+        let presence = json!({ "userId": shown, "online": online, "status": status, "lastSeenAt": null });
+        world.answer("call.user.presence", move |_| {
+            Ok(json!({ "presence": [{ "presence": presence, "revision": revision }] }))
+        });
+    };
+    let (first, second) = (world.client(&gateway, Person::new()).await, world.client(&gateway, Person::new()).await);
+    let watch = json!({ "userIds": [shown] });
+    answer(false, 0);
+    assert_eq!(first.request("presence:subscribe", watch.clone()).await["presence"][0]["online"], false);
+    // It has changed, and the answer is quicker than the event.
+    answer(true, 1_000_000);
+    assert_eq!(second.request("presence:subscribe", watch).await["presence"][0]["online"], true);
+    show(&world, shown, PresenceStatus::Online).await;
+    first.wait("presence", |args| args[0]["online"] == true, SOON).await;
+}

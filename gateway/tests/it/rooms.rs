@@ -219,3 +219,39 @@ async fn what_the_log_no_longer_has_is_to_be_fetched_afresh() {
     world.append(chat, "message:new", r#"{"n":4}"#).await;
     client.wait("message:new", |args| args[0]["n"] == 4, SOON).await;
 }
+
+#[tokio::test]
+async fn a_message_goes_to_the_instance_that_appended_last_or_else_to_any() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (person, chat) = (Person::new(), ChatId::new());
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    for by in ["any", "one", "other"] {
+        let subject = if by == "any" { "call.chat.send".to_owned() } else { format!("call.chat.send.{by}") };
+        world.answer(&subject, move |_| Ok(json!({ "created": true, "message": { "by": by } })));
+    }
+    // One in many goes to any on purpose.
+    let mut count = 0;
+    let mut send_ten = async || {
+        let mut answered = [0; 3];
+        for _ in 0..10 {
+            count += 1;
+            let message = json!({ "chatId": chat, "clientId": count.to_string(), "text": "t" });
+            let ack = client.request("message:send", message).await;
+            let by = ["any", "one", "other"].iter().position(|by| ack["message"]["by"] == *by);
+            answered[by.unwrap()] += 1;
+        }
+        answered
+    };
+    assert_eq!(send_ten().await, [10, 0, 0]);
+    for (at, instance) in [(1, "one"), (2, "other")] {
+        world.append_by(instance, chat).await;
+        client.wait("message:new", |args| args[0]["by"] == instance, SOON).await;
+        assert!(send_ten().await[at] >= 8);
+    }
+    // It has it, and does not answer.
+    world.silence("call.chat.send.other");
+    let message = json!({ "chatId": chat, "clientId": "last", "text": "t" });
+    assert_eq!(client.request("message:send", message).await["message"]["by"], "any");
+}

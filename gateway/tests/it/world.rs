@@ -293,7 +293,17 @@ impl World {
         self.append_with(chat, event, body, &[]).await
     }
 
-    /// The same for one after which these people are no longer in the chat.
+    /// Appends a message to a chat as this instance of `chat`.
+    pub async fn append_by(&self, instance: &str, chat: ChatId) {
+        let mut headers = HeaderMap::new();
+        headers.insert(headers::EVENT, "message:new");
+        headers.insert(headers::INSTANCE, instance);
+        let (subject, body) = (storage::log_subject(chat), json!({ "by": instance }).to_string());
+        let ack = self.chat.jetstream().publish_with_headers(subject, headers, body.into()).await.unwrap();
+        ack.await.unwrap();
+    }
+
+    /// Appends an event after which these people are no longer in the chat.
     pub async fn append_with(&self, chat: ChatId, event: &str, body: &str, left: &[Person]) -> Cursor {
         let mut headers = HeaderMap::new();
         headers.insert(headers::EVENT, event);
