@@ -30,9 +30,9 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// A log that cannot be read is tried again after this, then after twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
-/// The same where events wait for it; after so many attempts they are emitted without what is missing.
-const FILL_ATTEMPTS: u32 = 5;
-const FILL_AGAIN: Duration = Duration::from_secs(1);
+/// The same where events wait for it; after this long they are emitted without what is missing.
+const FILL_PATIENCE: Duration = Duration::from_secs(4);
+const FILL_AGAIN: Duration = Duration::from_millis(500);
 
 /// A chat with members here.
 pub(super) struct Room {
@@ -196,14 +196,13 @@ impl Room {
 
     /// The same, again where the log cannot be read: what comes meanwhile waits.
     async fn fill_patiently(self: &Arc<Self>, rooms: &Rooms) {
-        for attempt in 1..=FILL_ATTEMPTS {
-            match self.fill(rooms).await {
-                Ok(()) => return,
-                Err(refusal) if attempt == FILL_ATTEMPTS => {
-                    tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
-                }
-                Err(_) => tokio::time::sleep(FILL_AGAIN).await,
+        let began = Instant::now();
+        while let Err(refusal) = self.fill(rooms).await {
+            if began.elapsed() > FILL_PATIENCE {
+                tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
+                return;
             }
+            tokio::time::sleep(FILL_AGAIN).await;
         }
     }
 
