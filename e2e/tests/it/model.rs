@@ -13,8 +13,7 @@ use e2e::{
     run::{Options, Run},
 };
 
-/// Each takes half a minute; more are for a soak.
-const ROUNDS: usize = 1;
+const ROUNDS: usize = 2;
 const BEATS: usize = 100;
 
 #[tokio::test]
