@@ -6,6 +6,7 @@ use contract::{
     user::{Client, Login, LoginBody, Logout, Tokens, Verify, VerifyBody},
 };
 use mongodb::bson::doc;
+use serde_json::json;
 
 use crate::world::{PASSWORD, World, address, new_password};
 
@@ -100,7 +101,8 @@ async fn after_a_reset_the_devices_are_still_known() {
 
 #[tokio::test]
 async fn the_fifty_that_were_used_last_are_known() {
-    let world = World::start().await;
+    // More sign-ins than an account may have within so short a time.
+    let world = World::start_with(json!({ "logins": { "per_second": 0, "burst": 0 } })).await;
     sign_up_from(&world, "Phone 0").await;
     for number in 1..52 {
         login_from(&world, Some(&format!("Phone {number}")), None).await;
