@@ -16,12 +16,12 @@ use serde_json::{json, value::RawValue};
 use socketioxide::socket::Sid;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     Rooms, confirmed, own_room,
-    room::{Room, arguments, overflown, removed},
+    room::{FILL_AGAIN, FILL_PATIENCE, Room, arguments, overflown, removed},
 };
 
 /// What could not be found out is tried again after this.
@@ -144,16 +144,16 @@ impl Rooms {
         Ok(())
     }
 
-    /// Lets sockets into a room after they have seen the chat as of its cursor: what came later they get first.
+    /// Lets sockets into a room after they have seen the chat as of its cursor: what came later, and what was said beside
+    /// the log, they get first.
     async fn enter_at(&self, user: UserId, chat: &Chat, sids: &[Sid], room: &Room) {
-        let mut seen = chat.cursor;
+        let (mut seen, began) = (chat.cursor, Instant::now());
         loop {
             let entered = room.between_events(|last| {
                 last.is_none_or(|last| last <= seen).then(|| {
                     let entered = self.table().enter_late(user, chat.id, chat.cursor, sids);
-                    for socket in entered.iter().filter_map(|sid| self.socket(*sid)) {
-                        socket.join(chat.id.to_string());
-                    }
+                    let sockets: Vec<_> = entered.iter().filter_map(|sid| self.socket(*sid)).collect();
+                    room.let_in(self, user, chat, &sockets);
                     entered
                 })
             });
@@ -164,8 +164,13 @@ impl Rooms {
             }
             let page = match self.read_log(chat.id, Some(seen)).await {
                 Ok(page) if !page.events.is_empty() => page,
-                // They will notice by `prev`.
+                // Somebody who is behind, or nobody, has answered.
+                Ok(_) | Err(_) if began.elapsed() < FILL_PATIENCE => {
+                    sleep(FILL_AGAIN).await;
+                    continue;
+                }
                 Ok(_) | Err(_) => {
+                    tracing::warn!(chat = %chat.id, "cannot fill a gap before a room; clients will notice by `prev`");
                     seen = Cursor::MAX;
                     continue;
                 }

@@ -31,8 +31,8 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(2);
 const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// The same where events wait for it; after this long they are emitted without what is missing.
-const FILL_PATIENCE: Duration = Duration::from_secs(4);
-const FILL_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const FILL_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const FILL_AGAIN: Duration = Duration::from_millis(500);
 
 /// A chat with members here.
 pub(super) struct Room {

@@ -10,13 +10,12 @@ use std::{
 use async_nats::Message;
 use contract::{
     ChatId, Code, Time, UserId,
-    chat::{ReceiptEntry, ReceiptKind, RoomState, TYPING_SECONDS},
+    chat::{Chat, ReceiptEntry, ReceiptKind, RoomState, TYPING_SECONDS},
     event::Seq,
     headers,
 };
 use serde::Serialize;
-use serde_json::json;
-use socketioxide::operators::BroadcastOperators;
+use socketioxide::{extract::SocketRef, operators::BroadcastOperators};
 use tokio::time::{Instant, sleep};
 
 use super::{Rooms, own_room, room::Room};
@@ -24,10 +23,17 @@ use super::{Rooms, own_room, room::Room};
 /// What the room's sockets have been told.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    /// And when that was last heard.
-    typing: HashMap<UserId, Instant>,
-    /// Delivered and seen.
-    receipts: HashMap<UserId, (Seq, Seq)>,
+    /// Whether they type, and when that was last heard.
+    typing: HashMap<UserId, (bool, Instant)>,
+    receipts: HashMap<UserId, Known>,
+}
+
+/// What is known of a member's receipts.
+#[derive(Debug, Default)]
+struct Known {
+    entry: ReceiptEntry,
+    /// Nobody else is told.
+    own: bool,
 }
 
 /// `message:delivered`, `message:read`.
@@ -38,6 +44,16 @@ struct Receipt {
     user_id: UserId,
     seq: Seq,
     at: Option<Time>,
+}
+
+/// `typing`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Typing {
+    chat_id: ChatId,
+    user_id: UserId,
+    #[serde(rename = "typing")]
+    types: bool,
 }
 
 /// Something passed us by, maybe because NATS was away: what chat services, other gateways and other servers have to say
@@ -55,7 +71,10 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     gaps.borrow_and_update();
     // Who had begun before we listened, which clients know from the chat they fetched.
     if let Ok(state) = Box::pin(rooms.read_state_at_leisure(room.chat, true)).await {
-        room.signals().typing.extend(state.typing.into_iter().map(|user| (user, Instant::now())));
+        let mut signals = room.signals();
+        for user in state.typing {
+            signals.typing.entry(user).or_insert((true, Instant::now()));
+        }
     }
     while gaps.changed().await.is_ok() {
         sleep(SETTLED).await;
@@ -77,15 +96,11 @@ impl Room {
 
     fn set_typing(&self, rooms: &Rooms, user: UserId, typing: bool) {
         let mut signals = self.signals();
-        let changed = if typing {
-            signals.typing.insert(user, Instant::now()).is_none_or(|heard| heard.elapsed() > TYPED)
-        } else {
-            // Somebody may know them to type of whom we have not heard.
-            signals.typing.remove(&user);
-            true
-        };
+        let before = signals.typing.insert(user, (typing, Instant::now()));
+        // That somebody stops is said always: there may be those who know them to type and we do not.
+        let changed = !typing || before.is_none_or(|(typed, heard)| !typed || heard.elapsed() > TYPED);
         let Some(sockets) = rooms.sockets().filter(|_| changed) else { return };
-        let body = json!({ "chatId": self.chat, "userId": user, "typing": typing });
+        let body = Typing { chat_id: self.chat, user_id: user, types: typing };
         self.say(rooms, sockets.within(self.name.clone()).except(own_room(user)), "typing", &body);
     }
 
@@ -100,20 +115,48 @@ impl Room {
     fn receipt(&self, rooms: &Rooms, user: UserId, entry: &ReceiptEntry, own: bool) {
         let mut signals = self.signals();
         let known = signals.receipts.entry(user).or_default();
-        let before = *known;
-        *known = (before.0.max(entry.delivered), before.1.max(entry.seen));
-        let now = *known;
-        for kind in [ReceiptKind::Delivered, ReceiptKind::Read] {
-            let (seq, at) = match kind {
-                ReceiptKind::Read if now.1 > before.1 => (entry.seen, entry.seen_at),
-                // What was seen was delivered: it goes without saying.
-                ReceiptKind::Delivered if now.0 > before.0 && now.0 > now.1 => (entry.delivered, entry.delivered_at),
-                _ => continue,
-            };
+        let before = known.entry.clone();
+        known.own = own;
+        if entry.delivered > before.delivered {
+            (known.entry.delivered, known.entry.delivered_at) = (entry.delivered, entry.delivered_at);
+        }
+        if entry.seen > before.seen {
+            (known.entry.seen, known.entry.seen_at) = (entry.seen, entry.seen_at);
+        }
+        for (kind, seq, at) in news(&before, &known.entry) {
             let Some(sockets) = rooms.sockets() else { return };
             let audience = if own { own_room(user) } else { self.name.clone() };
             let body = Receipt { chat_id: self.chat, user_id: user, seq, at };
             self.say(rooms, sockets.within(audience), kind.event(), &body);
+        }
+    }
+
+    /// Lets sockets of a user in who have seen `chat` as it was a moment ago: what was said to the room since then they
+    /// are told first.
+    pub(super) fn let_in(&self, rooms: &Rooms, user: UserId, chat: &Chat, sockets: &[SocketRef]) {
+        // Held until they are in: nothing is said meanwhile.
+        let signals = self.signals();
+        let nothing = ReceiptEntry::default();
+        for (member, known) in signals.receipts.iter().filter(|(member, known)| !known.own || **member == user) {
+            let seen = chat.receipts.iter().find(|receipt| receipt.user_id == *member);
+            for (kind, seq, at) in news(seen.map_or(&nothing, |receipt| &receipt.entry), &known.entry) {
+                let body = Receipt { chat_id: self.chat, user_id: *member, seq, at };
+                for socket in sockets {
+                    rooms.tell(socket, kind.event(), &body);
+                }
+            }
+        }
+        for (typist, (typing, heard)) in signals.typing.iter().filter(|(typist, _)| **typist != user) {
+            let typing = *typing && heard.elapsed() < TYPED;
+            if typing != chat.typing.contains(typist) {
+                let body = Typing { chat_id: self.chat, user_id: *typist, types: typing };
+                for socket in sockets {
+                    rooms.tell(socket, "typing", &body);
+                }
+            }
+        }
+        for socket in sockets {
+            socket.join(self.name.clone());
         }
     }
 
@@ -123,7 +166,8 @@ impl Room {
             self.receipt(rooms, receipt.user_id, &receipt.entry, false);
         }
         let typing: HashSet<UserId> = state.typing.iter().copied().collect();
-        let before: HashSet<UserId> = self.signals().typing.keys().copied().collect();
+        let before: HashSet<UserId> =
+            self.signals().typing.iter().filter(|(_, (typing, _))| *typing).map(|(user, _)| *user).collect();
         for user in before.symmetric_difference(&typing) {
             self.set_typing(rooms, *user, typing.contains(user));
         }
@@ -135,4 +179,16 @@ impl Room {
             rooms.part_with_slow(self, None);
         }
     }
+}
+
+/// What there is to say of a member's receipts.
+fn news(before: &ReceiptEntry, now: &ReceiptEntry) -> impl Iterator<Item = (ReceiptKind, Seq, Option<Time>)> {
+    // What was seen was delivered: it goes without saying.
+    let delivered = (now.delivered > before.delivered && now.delivered > now.seen).then_some((
+        ReceiptKind::Delivered,
+        now.delivered,
+        now.delivered_at,
+    ));
+    let seen = (now.seen > before.seen).then_some((ReceiptKind::Read, now.seen, now.seen_at));
+    delivered.into_iter().chain(seen)
 }

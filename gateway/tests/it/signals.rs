@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use service::Bucket;
 use testkit::socketio::Client;
 
-use crate::world::{Person, SOON, World};
+use crate::world::{Person, SOON, World, chat_json};
 
 /// The buckets of `chat`.
 async fn buckets(world: &World) {
@@ -169,4 +169,47 @@ async fn one_who_typed_before_anybody_listened_stops_for_all_who_know_it() {
     world.nats.start_again().await;
     client.wait("typing", |args| args[0]["userId"] == json!(ben), SOON).await;
     assert_eq!(heard(&client), [json!(["typing", carl, false]), json!(["typing", ben, false])]);
+}
+
+#[tokio::test]
+async fn who_is_added_is_told_what_was_said_while_the_chat_was_fetched_for_them() {
+    let world = World::start().await;
+    buckets(&world).await;
+    let gateway = world.gateway().await;
+    let (anna, ben, carl, dora) = (Person::new(), Person::new(), Person::new(), Person::new());
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna]);
+    let (of_anna, of_ben) = (world.client(&gateway, anna).await, world.client(&gateway, ben).await);
+    receipt(&world, chat, anna.id, ReceiptKind::Read, (7, 7), false).await;
+    receipt(&world, chat, carl.id, ReceiptKind::Read, (5, 4), false).await;
+    receipt(&world, chat, dora.id, ReceiptKind::Read, (9, 9), true).await;
+    let minute = Some(Duration::from_mins(1));
+    world.chat.put(TYPING_BUCKET, &chat_user_key(chat, carl.id), "{}".into(), minute).await.unwrap();
+    world.chat.put(TYPING_BUCKET, &chat_user_key(chat, dora.id), "{}".into(), minute).await.unwrap();
+    world.chat.delete(TYPING_BUCKET, &chat_user_key(chat, dora.id)).await.unwrap();
+    of_anna.wait("message:read", |args| args[0]["userId"] == json!(carl.id), SOON).await;
+    of_anna.wait("typing", |args| args[0]["typing"] == false, SOON).await;
+
+    world.answer("call.chat.get", move |_| {
+        let receipt = |user: Person, seq: u64| {
+            json!({ "userId": user.id, "delivered": seq, "seen": seq, "deliveredAt": null, "seenAt": null })
+        };
+        let mut view = chat_json(chat);
+        view["receipts"] = json!([receipt(anna, 7), receipt(carl, 3)]);
+        view["typing"] = json!([dora.id]);
+        Ok(view)
+    });
+    world.put_member(chat, ben, true, 1).await;
+    of_ben.wait("chat:joined", |_| true, SOON).await;
+    settled(&world, chat, &[&of_ben]).await;
+    let mut told = heard(&of_ben);
+    told.sort_by_key(Value::to_string);
+    let mut all = [
+        json!(["message:delivered", carl.id, 5]),
+        json!(["message:read", carl.id, 4]),
+        json!(["typing", carl.id, true]),
+        json!(["typing", dora.id, false]),
+    ];
+    all.sort_by_key(Value::to_string);
+    assert_eq!(told, all);
 }
