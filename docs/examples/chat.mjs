@@ -72,8 +72,8 @@ export class Chat {
     for (const userId of now) this.typing.set(userId, { typing: true, at: asked });
   }
 
-  types(userId, typing) {
-    this.typing.set(userId, { typing, at: performance.now() });
+  types(userId, typing, at) {
+    this.typing.set(userId, { typing, at });
   }
 
   get whoTypes() {

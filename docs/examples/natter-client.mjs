@@ -18,7 +18,7 @@ export class NatterClient {
   chats = new Map(); // by id
   presence = new Map(); // userId -> { userId, online, status, lastSeenAt }
   watched = new Set(); // whose presence we want to know
-  loads = new Map(); // chat id -> { asked, early }: being fetched; a later load makes it void, events wait
+  loads = new Map(); // chat id -> { asked, early, beside }: being fetched; a later load makes it void, all events wait
   heard = new Map(); // userId -> when an event last told their presence: it beats an answer that was asked for before
 
   constructor({ url, userId, io, fetch, getToken, onChange }) {
@@ -56,15 +56,17 @@ export class NatterClient {
     on("chat:joined", (chat) => this.load(chat.id));
     on("chat:left", ({ chatId }) => this.drop(chatId));
     on("chat:cursor", ({ chatId, cursor }) => cursor > this.chats.get(chatId)?.cursor && this.sync());
-    const mark = (chatId, userId, receipt) => {
-      this.chats.get(chatId)?.mark(userId, receipt);
-      this.onChange("receipt", chatId);
+    const beside = (what, chatId, change) => {
+      this.loads.get(chatId)?.beside.push(change);
+      if (this.chats.has(chatId)) change(this.chats.get(chatId));
+      this.onChange(what, chatId);
     };
+    const mark = (chatId, userId, receipt) => beside("receipt", chatId, (chat) => chat.mark(userId, receipt));
     on("message:delivered", ({ chatId, userId, seq }) => mark(chatId, userId, { delivered: seq }));
     on("message:read", ({ chatId, userId, seq, at }) => mark(chatId, userId, { seen: seq, seenAt: at }));
     on("typing", ({ chatId, userId, typing }) => {
-      this.chats.get(chatId)?.types(userId, typing);
-      this.onChange("typing", chatId);
+      const at = performance.now();
+      beside("typing", chatId, (chat) => chat.types(userId, typing, at));
     });
     on("presence", (presence) => {
       this.heard.set(presence.userId, performance.now());
@@ -175,7 +177,8 @@ export class NatterClient {
 
   /** Fetches a chat afresh: its newest messages, and all that are unread. */
   async load(id) {
-    const load = { asked: performance.now(), early: this.loads.get(id)?.early ?? [] };
+    const { early, beside } = this.loads.get(id) ?? { early: [], beside: [] };
+    const load = { asked: performance.now(), early, beside };
     this.loads.set(id, load);
     const fresh = await this.get(`/api/chats/${id}`);
     const seen = fresh?.receipts?.find((receipt) => receipt.userId === this.userId)?.seen ?? 0;
@@ -189,7 +192,9 @@ export class NatterClient {
     if (this.loads.get(id) !== load) return; // left, or loaded again meanwhile
     if (!fresh) return this.drop(id);
     this.loads.delete(id);
-    this.chats.set(id, new Chat(fresh, messages, this.userId, this.chats.get(id)));
+    const chat = new Chat(fresh, messages, this.userId, this.chats.get(id));
+    for (const change of load.beside) change(chat);
+    this.chats.set(id, chat);
     this.merge(fresh, load.asked);
     if (this.take(id, load.early)) this.sync();
   }

@@ -103,8 +103,9 @@ pub struct Heard {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
-    /// A new connection: what was heard before is no promise for what comes.
-    Connected,
+    /// The connection is over: what was heard on it is no promise for what comes. That the next one is there is no such
+    /// mark: socket.io-client hands on first what came before the server's word that it is.
+    Disconnected,
     /// It joined this chat, whose log was then here.
     Joined { chat: String, cursor: u64 },
     /// It left the chat.
@@ -184,10 +185,10 @@ pub fn print(body: &Value) -> u64 {
 }
 
 impl Heard {
-    /// The chat it is about; `None` for a new connection, which is about all.
+    /// The chat it is about; `None` for a lost connection, which is about all.
     pub fn chat(&self) -> Option<&str> {
         match &self.said {
-            Said::Connected => None,
+            Said::Disconnected => None,
             Said::Joined { chat, .. }
             | Said::Left { chat }
             | Said::Logged { chat, .. }

@@ -67,10 +67,10 @@ impl Recorder {
 
 /// What an event of the socket promises; `None` where it promises nothing.
 fn said(event: &str, args: &[Value]) -> Option<Said> {
-    let data = args.first()?;
+    let data = args.first().unwrap_or(&Value::Null);
     let text = |name: &str| data[name].as_str().map(str::to_owned);
     match (event, args) {
-        ("connect", _) => Some(Said::Connected),
+        ("disconnect", _) => Some(Said::Disconnected),
         ("chat:joined", _) => Some(Said::Joined { chat: text("id")?, cursor: data["cursor"].as_u64()? }),
         ("chat:left", _) => Some(Said::Left { chat: text("chatId")? }),
         ("message:read" | "message:delivered", _) => Some(Said::Receipt {

@@ -77,7 +77,7 @@ fn asked(op: &Op) -> String {
 
 fn said(said: &Said) -> String {
     match said {
-        Said::Connected => "that it is connected".to_owned(),
+        Said::Disconnected => "that its connection is gone".to_owned(),
         Said::Joined { chat, cursor } => format!("that it joined {chat} at {cursor}"),
         Said::Left { chat } => format!("that it left {chat}"),
         Said::Logged { cursor, prev, event, .. } => format!("{cursor} after {prev}, {event}"),

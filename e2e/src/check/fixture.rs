@@ -36,7 +36,7 @@ pub fn finish(history: &mut History) {
     for user in ["anna", "ben"] {
         let device = format!("{user}-0");
         let hear = |said| Heard { at: 500, device: device.clone(), said };
-        history.heard.push(hear(Said::Connected));
+        history.heard.push(hear(Said::Disconnected));
         history.heard.push(hear(Said::Joined { chat: CHAT.to_owned(), cursor: 10 }));
         for pair in history.log.windows(2) {
             let (chat, event) = (CHAT.to_owned(), pair[1].event.clone());

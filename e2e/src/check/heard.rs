@@ -14,7 +14,7 @@ pub fn once_and_in_order(history: &History) -> Vec<Violation> {
     for heard in &history.heard {
         let chain = chains.entry(&heard.device).or_default();
         match &heard.said {
-            Said::Connected => chain.clear(),
+            Said::Disconnected => chain.clear(),
             Said::Joined { chat, cursor } => {
                 chain.insert(chat, *cursor);
             }
@@ -49,7 +49,7 @@ pub fn receipts_forward(history: &History) -> Vec<Violation> {
     for heard in &history.heard {
         let known = known.entry(&heard.device).or_default();
         match &heard.said {
-            Said::Connected => known.clear(),
+            Said::Disconnected => known.clear(),
             Said::Receipt { chat, user, seq, seen } => {
                 let before = known.insert((chat, user, *seen), *seq).unwrap_or_default();
                 if before > *seq {

@@ -155,8 +155,8 @@ fn a_connection_hears_each_event_once_and_without_a_gap() {
     history.unfilled.clear();
 
     // A new connection begins where it begins.
-    let connected = history.heard[0].clone();
-    history.heard.insert(3, connected);
+    let disconnected = history.heard[0].clone();
+    history.heard.insert(3, disconnected);
     assert_eq!(check(&history), []);
 
     let mut history = healthy();

@@ -97,6 +97,7 @@ impl Device {
             link.following.abort();
             let _ = link.following.await;
         }
+        self.recorder.hear(&self.name, "disconnect", &[]);
         self.view().disconnect();
         self.connection.send_replace(None);
     }

@@ -55,12 +55,21 @@ pub struct View {
     /// Counts what happens.
     clock: u64,
     connected_at: Option<u64>,
-    /// Chats being loaded since when, with events that wait.
-    loading: BTreeMap<String, (u64, Vec<Logged>)>,
+    loading: BTreeMap<String, Loading>,
     syncing: bool,
     sync_again: bool,
     /// When an event last spoke of somebody's presence.
     presence_at: BTreeMap<String, u64>,
+}
+
+/// A chat that is being loaded.
+#[derive(Debug, Default)]
+struct Loading {
+    since: u64,
+    /// Events of its log wait,
+    waiting: Vec<Logged>,
+    /// and what is said beside the log of a chat that is new to us is kept.
+    beside: Chat,
 }
 
 impl View {
@@ -93,15 +102,15 @@ impl View {
                 if behind { self.sync() } else { Vec::new() }
             }
             ("message:read" | "message:delivered", _) => {
-                if let Some(chat) = self.chats.get_mut(chat) {
+                if let Some(chat) = self.beside(chat) {
                     chat.mark(data["userId"].as_str().unwrap(), &receipt_of(event, data));
                 }
                 Vec::new()
             }
             ("typing", _) => {
-                if let Some(chat) = self.chats.get_mut(chat) {
-                    let user = data["userId"].as_str().unwrap().to_owned();
-                    chat.typing.insert(user, (data["typing"] == true, self.clock));
+                let said = (data["typing"] == true, self.clock);
+                if let Some(chat) = self.beside(chat) {
+                    chat.typing.insert(data["userId"].as_str().unwrap().to_owned(), said);
                 }
                 Vec::new()
             }
@@ -116,6 +125,12 @@ impl View {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Where to keep what is said beside the log of a chat.
+    fn beside(&mut self, id: &str) -> Option<&mut Chat> {
+        let loading = self.loading.get_mut(id).map(|loading| &mut loading.beside);
+        self.chats.get_mut(id).or(loading)
     }
 
     /// The answer to a question.
@@ -230,8 +245,8 @@ impl View {
     }
 
     fn apply(&mut self, id: &str, logged: Logged) -> Vec<Question> {
-        if let Some((_, waiting)) = self.loading.get_mut(id) {
-            waiting.push(logged);
+        if let Some(loading) = self.loading.get_mut(id) {
+            loading.waiting.push(logged);
             return Vec::new();
         }
         let Some(chat) = self.chats.get_mut(id) else { return Vec::new() };
@@ -252,23 +267,21 @@ impl View {
     fn load(&mut self, id: &str) -> Vec<Question> {
         self.clock += 1;
         // A load under way is void now.
-        self.loading.entry(id.to_owned()).or_default().0 = self.clock;
+        self.loading.entry(id.to_owned()).or_default().since = self.clock;
         vec![self.ask(Need::Load(id.to_owned()))]
     }
 
     fn loaded(&mut self, id: &str, asked: u64, loaded: Option<(Value, Vec<Value>)>) -> Vec<Question> {
-        if self.loading.get(id).is_none_or(|(since, _)| *since > asked) {
+        if self.loading.get(id).is_none_or(|loading| loading.since > asked) {
             return Vec::new();
         }
-        let (_, waiting) = self.loading.remove(id).unwrap();
+        let Loading { waiting, beside, .. } = self.loading.remove(id).unwrap();
         let Some((fresh, messages)) = loaded else {
             self.drop_chat(id);
             return Vec::new();
         };
         let mut chat = Chat::new(&fresh, messages);
-        if let Some(before) = self.chats.remove(id) {
-            chat.keep(before);
-        }
+        chat.keep(self.chats.remove(id).unwrap_or(beside));
         chat.merge(&fresh, asked);
         self.chats.insert(id.to_owned(), chat);
         let mut questions: Vec<Question> = waiting.into_iter().flat_map(|logged| self.apply(id, logged)).collect();
@@ -288,5 +301,33 @@ fn receipt_of(event: &str, data: &Value) -> Value {
     match event {
         "message:read" => json!({ "seen": data["seq"], "seenAt": data["at"] }),
         _ => json!({ "delivered": data["seq"] }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(user: &str, seq: u64) -> Value {
+        json!({ "userId": user, "delivered": seq, "seen": seq, "seenAt": "t" })
+    }
+
+    #[test]
+    fn what_is_said_of_a_new_chat_while_it_is_loaded_is_kept() {
+        let mut view = View::new("anna", BTreeSet::new());
+        view.hear("connect", &[]);
+        let load = view.hear("chat:joined", &[json!({ "id": "c", "cursor": 7 })]).remove(0);
+        assert_eq!(load.need, Need::Load("c".to_owned()));
+        view.hear("message:read", &[json!({ "chatId": "c", "userId": "ben", "seq": 5, "at": "t" })]);
+        view.hear("typing", &[json!({ "chatId": "c", "userId": "ben", "typing": false })]);
+        // As it was before that.
+        let chat = json!({
+            "id": "c", "type": "group", "name": "Group", "cursor": 7, "members": [],
+            "receipts": [receipt("ben", 3), receipt("carl", 4)], "typing": ["ben", "carl"],
+        });
+        view.learn(&load, Answer::Loaded(Some((chat, Vec::new()))));
+        let chat = &view.chats["c"];
+        assert_eq!([chat.receipts["ben"].seen, chat.receipts["carl"].seen], [5, 4]);
+        assert_eq!([chat.typing["ben"].0, chat.typing["carl"].0], [false, true]);
     }
 }
