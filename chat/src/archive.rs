@@ -115,8 +115,7 @@ async fn add(nats: &Nats, writes: &mut Writes, delivery: &Delivery) -> Outcome {
         Err(error) => return unreadable(&error.to_string()),
     };
     let left = log::left(delivery.header(headers::LEFT));
-    let number = delivery.header(headers::EVENT_NUMBER).and_then(|number| number.parse().ok());
-    if let Err(error) = writes.add(chat, delivery.sequence, number, &event, &left) {
+    if let Err(error) = writes.add(chat, delivery.sequence, &event, &left) {
         return unreadable(&error.to_string());
     }
     let changes = members::changes(&event, &left);

@@ -25,15 +25,40 @@ pub struct Upsert {
     pub update: Document,
 }
 
+/// A new document, which costs MongoDB a fraction of an upsert. Where it turns out to be there, what it says is `$set`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    pub id: String,
+    pub fields: Document,
+}
+
+impl Insert {
+    #[must_use]
+    pub fn document(&self) -> Document {
+        let mut document = doc! { "_id": &self.id };
+        document.extend(self.fields.clone());
+        document
+    }
+
+    /// The same where the document may be there.
+    #[must_use]
+    pub fn upsert(&self) -> Upsert {
+        Upsert { id: self.id.clone(), update: doc! { "$set": self.fields.clone() } }
+    }
+}
+
 /// Writes of a batch of events, by collection.
 #[derive(Debug, Default, PartialEq)]
 pub struct Writes {
-    pub messages: Vec<Upsert>,
+    /// Messages as they were sent.
+    pub sent: Vec<Insert>,
+    /// What became of messages later.
+    pub changes: Vec<Upsert>,
     pub members: Vec<Upsert>,
     chats: BTreeMap<ChatId, ChatWrite>,
 }
 
-/// Writes to one chat's document are collected: most events only move its position.
+/// Writes to one chat's document are collected.
 #[derive(Debug, Default, PartialEq)]
 struct ChatWrite {
     set: Document,
@@ -44,15 +69,8 @@ struct ChatWrite {
 pub type ProjectError = bson::error::Error;
 
 impl Writes {
-    /// Adds what the event at `cursor` changes. `number` counts the chat's events; `left` is the event's header.
-    pub fn add(
-        &mut self,
-        chat: ChatId,
-        cursor: Cursor,
-        number: Option<u64>,
-        event: &Event,
-        left: &[UserId],
-    ) -> Result<(), ProjectError> {
+    /// Adds what the event at `cursor` changes; `left` is the event's header.
+    pub fn add(&mut self, chat: ChatId, cursor: Cursor, event: &Event, left: &[UserId]) -> Result<(), ProjectError> {
         match event {
             Event::MessageNew(message) | Event::ChatMembers(message) => self.message(message)?,
             Event::MessageEdited(edited) => {
@@ -71,7 +89,7 @@ impl Writes {
             Event::ChatCreated(_) | Event::ChatUpdated(_) | Event::ChatDeleted(_) => {}
         }
         self.membership(chat, cursor, event, left)?;
-        self.chat(chat, cursor, number, event)
+        self.chat(chat, cursor, event)
     }
 
     /// Adds what a snapshot tells of a chat whose log no longer reaches back to its creation.
@@ -84,9 +102,6 @@ impl Writes {
         write.set.insert("createdAt", bson(&state.created_at)?);
         write.max.insert("name", doc! { "c": int(state.cursor), "value": bson(&state.name)? });
         write.max.insert("avatarUrl", doc! { "c": int(state.cursor), "value": bson(&state.avatar_url)? });
-        raise(&mut write.max, "cursor", state.cursor);
-        raise(&mut write.max, "events", state.events);
-        raise(&mut write.max, "lastSeq", state.last_seq);
         Ok(())
     }
 
@@ -106,21 +121,21 @@ impl Writes {
     }
 
     fn message(&mut self, message: &Message) -> Result<(), ProjectError> {
-        let update = doc! { "$set": {
+        let fields = doc! {
             "chatId": bson(&message.chat_id)?,
             "seq": int(message.seq),
             "senderId": bson(&message.sender_id)?,
             "sentAt": bson(&message.sent_at)?,
             "message": bson(message)?,
-        } };
-        self.messages.push(Upsert { id: message_id(message.chat_id, message.seq), update });
+        };
+        self.sent.push(Insert { id: message_id(message.chat_id, message.seq), fields });
         Ok(())
     }
 
     fn change(&mut self, chat: ChatId, seq: Seq, mut update: Document) {
         // The message itself may come later, from another instance.
         update.insert("$setOnInsert", doc! { "chatId": chat.to_string(), "seq": int(seq) });
-        self.messages.push(Upsert { id: message_id(chat, seq), update });
+        self.changes.push(Upsert { id: message_id(chat, seq), update });
     }
 
     /// `reactions.<emoji>.<user>` is twice the cursor, plus one for added: the highest wins, and sorts by when.
@@ -167,15 +182,11 @@ impl Writes {
         Ok(())
     }
 
-    fn chat(&mut self, chat: ChatId, cursor: Cursor, number: Option<u64>, event: &Event) -> Result<(), ProjectError> {
-        let write = self.chats.entry(chat).or_default();
-        raise(&mut write.max, "cursor", cursor);
-        if let Some(number) = number {
-            raise(&mut write.max, "events", number);
-        }
+    fn chat(&mut self, chat: ChatId, cursor: Cursor, event: &Event) -> Result<(), ProjectError> {
         let register = |value: Bson| doc! { "c": int(cursor), "value": value };
         match event {
             Event::ChatCreated(created) => {
+                let write = self.chats.entry(chat).or_default();
                 write.set.insert("type", bson(&created.chat_type)?);
                 write.set.insert("createdAt", bson(&created.created_at)?);
                 write.set.insert("createdBy", bson(&created.by)?);
@@ -183,6 +194,7 @@ impl Writes {
                 later(&mut write.max, "avatarUrl", cursor, register(bson(&created.avatar_url)?));
             }
             Event::ChatUpdated(updated) => {
+                let write = self.chats.entry(chat).or_default();
                 if updated.name.is_some() {
                     later(&mut write.max, "name", cursor, register(bson(&updated.name)?));
                 }
@@ -191,9 +203,9 @@ impl Writes {
                 }
             }
             Event::ChatDeleted(deleted) => {
-                write.set.insert("deletedAt", bson(&deleted.at)?);
+                self.chats.entry(chat).or_default().set.insert("deletedAt", bson(&deleted.at)?);
             }
-            Event::MessageNew(message) | Event::ChatMembers(message) => raise(&mut write.max, "lastSeq", message.seq),
+            // How far a chat has come is what its messages say.
             _ => {}
         }
         Ok(())
@@ -214,11 +226,6 @@ pub fn int(number: u64) -> i64 {
 
 fn bson<T: Serialize>(value: &T) -> Result<Bson, ProjectError> {
     bson::serialize_to_bson(value)
-}
-
-fn raise(fields: &mut Document, name: &str, number: u64) {
-    let number = int(number).max(fields.get_i64(name).unwrap_or(0));
-    fields.insert(name, number);
 }
 
 fn later(fields: &mut Document, name: &str, cursor: Cursor, register: Document) {

@@ -14,7 +14,7 @@ use proptest::{prelude::*, sample::Index};
 use crate::{
     decide::{Command, Decision, decide},
     fold::{self, Messages},
-    project::{Upsert, Writes},
+    project::{Insert, Upsert, Writes},
     state::ChatState,
     store,
 };
@@ -192,13 +192,13 @@ proptest! {
         }
         let id = world.id;
         // Each event in a batch of its own; in some other order, many of them twice.
-        let batches: Vec<Writes> = world.log.iter().enumerate().map(|(at, (cursor, event))| {
+        let batches: Vec<Writes> = world.log.iter().map(|(cursor, event)| {
             let mut writes = Writes::default();
             let left = match event {
                 Event::ChatMembers(message) => message.change.clone().unwrap().removed,
                 _ => Vec::new(),
             };
-            writes.add(id, *cursor, Some(at as u64 + 1), event, &left).unwrap();
+            writes.add(id, *cursor, event, &left).unwrap();
             writes
         }).collect();
         let in_order = collections(batches.iter());
@@ -224,7 +224,10 @@ type Collection = BTreeMap<String, Document>;
 fn collections<'a>(batches: impl Iterator<Item = &'a Writes>) -> (Collection, Collection, Collection) {
     let (mut messages, mut members, mut chats) = Default::default();
     for writes in batches {
-        upsert(&mut messages, &writes.messages);
+        // An insert is an upsert where the document is there, and the same where it is not.
+        let sent: Vec<Upsert> = writes.sent.iter().map(Insert::upsert).collect();
+        upsert(&mut messages, &sent);
+        upsert(&mut messages, &writes.changes);
         upsert(&mut members, &writes.members);
         upsert(&mut chats, &writes.chats());
     }

@@ -38,7 +38,7 @@ pub async fn rebuild(config: &Config, drop: bool) -> anyhow::Result<u64> {
             let Some(chat) = chat_of_log(&logged.subject) else { continue };
             let left = log::left(logged.header(headers::LEFT));
             match log::decode(logged) {
-                Ok(event) => writes.add(chat, logged.sequence, log::number(logged), &event, &left)?,
+                Ok(event) => writes.add(chat, logged.sequence, &event, &left)?,
                 Err(error) => println!("passed over: {}", service::chain(&error)),
             }
         }

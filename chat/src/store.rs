@@ -14,11 +14,13 @@ use serde::Deserialize;
 
 use crate::{
     fold::Messages,
-    project::{CHATS, MEMBERS, MESSAGES, Upsert, Writes, int},
+    project::{CHATS, Insert, MEMBERS, MESSAGES, Upsert, Writes, int},
 };
 
-/// Writes of one update command; its limit is 100,000 and 48 MB.
+/// Writes of one command; its limit is 100,000 and 48 MB.
 const CHUNK: usize = 1_000;
+/// A document with this key is there.
+const DUPLICATE_KEY: i64 = 11_000;
 
 /// A message's document: the message as it was sent, and what came later as registers, see `project`.
 #[derive(Debug, Deserialize)]
@@ -116,7 +118,8 @@ pub async fn unread(database: &Database, chat: ChatId, user: UserId, first: Seq,
 
 /// Writes a batch: all of it, or an error, after which it may be written again.
 pub async fn write(database: &Database, writes: &Writes) -> Result<()> {
-    upsert(database, MESSAGES, &writes.messages).await?;
+    insert(database, MESSAGES, &writes.sent).await?;
+    upsert(database, MESSAGES, &writes.changes).await?;
     upsert(database, MEMBERS, &writes.members).await?;
     upsert(database, CHATS, &writes.chats()).await
 }
@@ -127,6 +130,32 @@ pub async fn drop_all(database: &Database) -> Result<()> {
         database.collection::<Document>(collection).drop().await?;
     }
     Ok(())
+}
+
+async fn insert(database: &Database, collection: &str, inserts: &[Insert]) -> Result<()> {
+    for chunk in inserts.chunks(CHUNK) {
+        let documents: Vec<Document> = chunk.iter().map(Insert::document).collect();
+        let command = doc! { "insert": collection, "documents": documents, "ordered": false };
+        let answer = database.run_command(command).await?;
+        let mut there = Vec::new();
+        for error in answer.get_array("writeErrors").into_iter().flatten() {
+            there.push(duplicate(error).and_then(|index| chunk.get(index)).ok_or_else(|| refused(error))?.upsert());
+        }
+        upsert(database, collection, &there).await?;
+    }
+    Ok(())
+}
+
+/// Which document of an insert is there already: archived before, or something that happened to it was.
+fn duplicate(error: &Bson) -> Option<usize> {
+    let error = error.as_document().filter(|error| number(error, "code") == Some(DUPLICATE_KEY))?;
+    usize::try_from(number(error, "index")?).ok()
+}
+
+/// Servers differ in the type they write numbers in.
+fn number(document: &Document, name: &str) -> Option<i64> {
+    let number = document.get(name)?;
+    number.as_i64().or_else(|| number.as_i32().map(i64::from))
 }
 
 async fn upsert(database: &Database, collection: &str, upserts: &[Upsert]) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use contract::{
     Code,
-    chat::{GetChat, GetRooms, ListChats},
+    chat::{AddReaction, GetChat, GetRooms, ListChats},
+    text::Emoji,
 };
 use testkit::{Mongo, eventually};
 
@@ -71,14 +72,23 @@ async fn dropped_collections_are_rebuilt_from_the_log() {
         world.send(group, ben, &format!("m{n}")).await;
         world.send(direct, carl, &format!("m{n}")).await;
     }
-    eventually("all is archived", SOON, async || (world.archived("messages").await.len() == 60).then_some(())).await;
+    let emoji = Emoji::new("🌱").unwrap();
+    world.call(AddReaction { actor: actor(anna), chat_id: group, seq: 7, emoji }).await.unwrap();
+    eventually("all is archived", SOON, async || {
+        let messages = world.archived("messages").await;
+        (messages.len() == 60 && messages.values().any(|message| message.contains_key("reactions"))).then_some(())
+    })
+    .await;
     let mut before = Vec::new();
     for collection in ["messages", "members", "chats"] {
         before.push(world.archived(collection).await);
     }
-    let events = chat::rebuild(&world.config(), true).await.unwrap();
-    assert_eq!(events, 62);
-    for (collection, before) in ["messages", "members", "chats"].into_iter().zip(before) {
-        assert_eq!(world.archived(collection).await, before, "{collection}");
+    // The second time all of it is there.
+    for drop in [true, false] {
+        let events = chat::rebuild(&world.config(), drop).await.unwrap();
+        assert_eq!(events, 63);
+        for (collection, before) in ["messages", "members", "chats"].into_iter().zip(&before) {
+            assert_eq!(&world.archived(collection).await, before, "{collection}");
+        }
     }
 }
