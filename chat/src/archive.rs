@@ -20,7 +20,7 @@ use crate::{log, members, project::Writes, store};
 
 /// Events of one batch, and how long the first one waits for others. Nobody waits for the archive: what it does not have
 /// yet is read from the log.
-const BATCHES: Batches = Batches { size: 500, linger: Duration::from_millis(50) };
+const BATCHES: Batches = Batches { size: 500, linger: Duration::from_millis(50), rest: Duration::from_millis(500) };
 /// After this another instance gets what one had in hand: writing twice does no harm, and is rarer than death.
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// A batch that MongoDB did not take is tried again after this.

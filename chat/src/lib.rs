@@ -94,7 +94,7 @@ impl Chat {
             .serve(messages::delete)
             .serve(messages::add_reaction)
             .serve(messages::remove_reaction)
-            .serve(audience::audiences)
+            .serve_here(audience::audiences)
             .serve(receipts::mark)
             .serve(typing::set)
             .serve(typing::room_state)

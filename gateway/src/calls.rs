@@ -31,10 +31,7 @@ impl Calls {
     /// ask another.
     pub async fn idempotent_at<R: Request>(&self, instance: Option<&str>, request: &R) -> Result<R::Reply, Refusal> {
         let Some(instance) = instance else { return self.idempotent(request).await };
-        match self.caller.within(FIRST_TRY).call_instance(instance, request).await {
-            Err(refusal) if refusal.code == Code::Unavailable => self.caller.within(SECOND_TRY).call(request).await,
-            outcome => outcome,
-        }
+        self.caller.within(SECOND_TRY).call_instance_or_any(instance, FIRST_TRY, request).await
     }
 
     /// Calls what may be done twice: reads, and what carries a key that makes it idempotent. Where no answer comes, it

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, client::RequestErrorKind, service::NATS_SERVICE_ERROR_CODE};
-use contract::{Refusal, Request, headers};
+use contract::{Code, Refusal, Request, headers};
 
 use crate::{Trace, absent, fault};
 
@@ -42,13 +42,26 @@ impl Caller {
         self.call_at(format!("{}.{instance}", R::SUBJECT), request).await
     }
 
+    /// The same, and where that is of no avail within `patience`, any instance: for what may be done twice.
+    pub async fn call_instance_or_any<R: Request>(
+        &self,
+        instance: &str,
+        patience: Duration,
+        request: &R,
+    ) -> Result<R::Reply, Refusal> {
+        match self.within(patience).call_instance(instance, request).await {
+            Err(refusal) if refusal.code == Code::Unavailable => self.call(request).await,
+            outcome => outcome,
+        }
+    }
+
     async fn call_at<R: Request>(&self, subject: String, request: &R) -> Result<R::Reply, Refusal> {
         let body = serde_json::to_vec(request).map_err(|error| fault(R::SUBJECT, &error))?;
         let mut headers = HeaderMap::new();
         headers.insert(headers::TRACEPARENT, Trace::current().child().to_string());
         let request = async_nats::Request::new().payload(body.into()).headers(headers).timeout(Some(self.timeout));
         let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::MaxPayloadExceeded => Refusal::new(contract::Code::TooLarge, "The request is too large."),
+            RequestErrorKind::MaxPayloadExceeded => Refusal::new(Code::TooLarge, "The request is too large."),
             RequestErrorKind::InvalidSubject => fault(R::SUBJECT, &error),
             RequestErrorKind::NoResponders | RequestErrorKind::TimedOut | RequestErrorKind::Other => {
                 absent(R::SUBJECT, &error)

@@ -1,13 +1,16 @@
 //! Durable consumers: work from a stream, shared by the instances of a service, acknowledged by what became of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    self, AckKind,
-    consumer::{AckPolicy, pull},
+use async_nats::{
+    Subject,
+    jetstream::{
+        self, AckKind,
+        consumer::{AckPolicy, pull},
+    },
 };
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{Lifecycle, Nats, Readiness, Trace, log};
 
@@ -16,6 +19,11 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The server says this often that it is still there; after twice as long without a word we ask for the consumer anew. No
 /// other sign comes when NATS is back without the consumer: nobody answers a pull then, not even to refuse it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Acknowledgements of a batch are sent so many at a time, and this far apart: a thousand at once would hold up what the
+/// server has to do for others.
+const SETTLED_AT_ONCE: usize = 32;
+const BREATH: Duration = Duration::from_millis(2);
 
 /// What became of a message: the error carries the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +57,23 @@ pub struct Batches {
     pub size: usize,
     /// The first one waits at most this long for others: ten that are written at once cost little more than one.
     pub linger: Duration,
+    /// After a batch it rests [`REST`] times as long as that took, and at most this: the busier it is, the more there is to
+    /// each batch, and the less each message costs.
+    pub rest: Duration,
 }
 
+/// How much longer than it works a consumer of batches rests.
+const REST: u32 = 9;
+
 impl Batches {
-    async fn gather(self, first: Delivery, messages: &mut (impl Stream<Item = Delivery> + Unpin)) -> Vec<Delivery> {
+    /// What comes until both times are over.
+    async fn gather(
+        self,
+        first: Delivery,
+        messages: &mut (impl Stream<Item = Delivery> + Unpin),
+        rested: Instant,
+    ) -> Vec<Delivery> {
+        let until = rested.max(Instant::now() + self.linger);
         let mut batch = vec![first];
         let full = async {
             while batch.len() < self.size
@@ -62,7 +83,7 @@ impl Batches {
             }
         };
         // What is there already is taken in any case: the future is polled before the time.
-        let _ = tokio::time::timeout(self.linger, full).await;
+        let _ = tokio::time::timeout_at(until, full).await;
         batch
     }
 }
@@ -157,7 +178,7 @@ impl Durable {
                 }
             }
         };
-        let one = Batches { size: 1, linger: Duration::ZERO };
+        let one = Batches { size: 1, linger: Duration::ZERO, rest: Duration::ZERO };
         self.run(nats, lifecycle, readiness, one, concurrency, take).await;
     }
 
@@ -173,11 +194,19 @@ impl Durable {
         H: Fn(Vec<Delivery>) -> F + Send + Sync + 'static,
         F: Future<Output = Vec<(Delivery, Outcome)>> + Send + 'static,
     {
-        let handle = Arc::new(handle);
+        let (handle, client, often) = (Arc::new(handle), nats.client().clone(), self.ack_wait / 3);
         let take = move |batch: Vec<Delivery>| {
-            let handle = handle.clone();
+            let (handle, client) = (handle.clone(), client.clone());
             async move {
-                for (delivery, outcome) in handle(batch).await {
+                let replies = batch.iter().filter_map(|delivery| delivery.message.reply.clone()).collect();
+                let outcomes = tokio::select! {
+                    outcomes = handle(batch) => outcomes,
+                    never = say_progress(&client, replies, often) => match never {},
+                };
+                for (at, (delivery, outcome)) in outcomes.into_iter().enumerate() {
+                    if at % SETTLED_AT_ONCE == SETTLED_AT_ONCE - 1 {
+                        tokio::time::sleep(BREATH).await;
+                    }
                     delivery.settle(outcome).await;
                 }
             }
@@ -203,8 +232,12 @@ impl Durable {
                 Ok(messages) => {
                     readiness.set(self.name, true);
                     let mut messages = std::pin::pin!(until_error(messages, self.name));
+                    let mut rested = Instant::now();
                     while let Some(Some(first)) = soft.run_until_cancelled(messages.next()).await {
-                        take(batches.gather(first, &mut messages).await).await;
+                        let batch = batches.gather(first, &mut messages, rested).await;
+                        let began = Instant::now();
+                        take(batch).await;
+                        rested = Instant::now() + (began.elapsed() * REST).min(batches.rest);
                     }
                     if soft.is_cancelled() {
                         // What has come and is not begun is for another instance, at once rather than after `ack_wait`.
@@ -221,6 +254,17 @@ impl Durable {
                 readiness.set(self.name, false);
                 tokio::select! { () = soft.cancelled() => {}, () = tokio::time::sleep(AGAIN) => {} }
             }
+        }
+    }
+}
+
+/// Says that these messages are still worked on: a batch may take longer than one who has died is waited for.
+async fn say_progress(client: &async_nats::Client, replies: Vec<Subject>, often: Duration) -> Infallible {
+    loop {
+        tokio::time::sleep(often).await;
+        for reply in &replies {
+            // Where it does not arrive, the message comes again.
+            let _ = client.publish(reply.clone(), AckKind::Progress.into()).await;
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A batch of the log becomes notifications: a few round trips for all of its chats together.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use contract::{
     ChatId, NotificationId, Time, UserId,
@@ -20,6 +23,8 @@ use super::{
 
 /// Questions about audiences at a time.
 const AT_ONCE: usize = 4;
+/// The instance that knows best is waited for this long before another is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a batch has of one chat.
 #[derive(Default)]
@@ -29,6 +34,8 @@ struct OfChat {
     /// Who left.
     left: Vec<UserId>,
     cursor: Cursor,
+    /// The instance of `chat` that appended the last of them.
+    writer: Option<String>,
 }
 
 /// What is to be written and said of all chats.
@@ -131,7 +138,7 @@ impl Notify {
         let written = all.new.iter().chain(&all.changed);
         let written: HashSet<(ChatId, UserId)> = written.filter_map(|one| Some((one.chat_id?, one.user_id))).collect();
         let asked: BTreeMap<ChatId, OfChat> =
-            written.iter().map(|(chat, _)| (*chat, OfChat::at(chats.get(chat).map_or(0, |of| of.cursor)))).collect();
+            written.iter().filter_map(|(chat, _)| Some((*chat, chats.get(chat)?.place()))).collect();
         let mut seen = BTreeMap::new();
         for (chat, audience) in self.audiences(&asked).await? {
             let members = audience.into_iter().flat_map(|audience| audience.members);
@@ -144,12 +151,25 @@ impl Notify {
 
     /// The audiences of chats, without those that cannot be told now; `None` for a chat that is not there.
     async fn audiences(&self, chats: &BTreeMap<ChatId, OfChat>) -> Result<HashMap<ChatId, Option<Audience>>, NotNow> {
-        let asked: Vec<AudienceOf> = chats.iter().map(|(chat, of)| of.audience(*chat)).collect();
-        let ask = |chats: &[AudienceOf]| {
+        let mut asked: BTreeMap<Option<&str>, Vec<AudienceOf>> = BTreeMap::new();
+        for (chat, of) in chats {
+            asked.entry(of.writer.as_deref()).or_default().push(of.audience(*chat));
+        }
+        let ask = |writer: Option<&str>, chats: &[AudienceOf]| {
             let (caller, question) = (self.caller.clone(), GetAudiences { chats: chats.to_vec() });
-            async move { caller.call(&question).await }
+            let writer = writer.map(str::to_owned);
+            async move {
+                match writer {
+                    // It has the chat as the event left it; another one had to read the log first.
+                    Some(writer) => caller.call_instance_or_any(&writer, PATIENCE, &question).await,
+                    None => caller.call(&question).await,
+                }
+            }
         };
-        let asking: Vec<_> = asked.chunks(MAX_AUDIENCES).map(ask).collect();
+        let asking: Vec<_> = asked
+            .iter()
+            .flat_map(|(writer, chats)| chats.chunks(MAX_AUDIENCES).map(|chats| ask(*writer, chats)))
+            .collect();
         let answers = stream::iter(asking).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
         Ok(answers.into_iter().flat_map(|answer| answer.chats).collect())
     }
@@ -157,12 +177,15 @@ impl Notify {
 
 impl OfChat {
     /// Nothing but where the log stands.
-    fn at(cursor: Cursor) -> Self {
-        Self { cursor, ..Self::default() }
+    fn place(&self) -> Self {
+        Self { cursor: self.cursor, writer: self.writer.clone(), ..Self::default() }
     }
 
     fn add(&mut self, delivery: &Delivery) {
-        self.cursor = self.cursor.max(delivery.sequence);
+        if delivery.sequence >= self.cursor {
+            self.cursor = delivery.sequence;
+            self.writer = delivery.header(headers::INSTANCE).map(str::to_owned);
+        }
         let left = delivery.header(headers::LEFT).unwrap_or_default();
         self.left.extend(left.split(',').filter_map(|user| user.trim().parse::<UserId>().ok()));
         let name = delivery.header(headers::EVENT).unwrap_or_default();

@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 use service::mongo::{self, Mongo};
+use tokio::time::{Instant, sleep};
 
 const NOTIFICATIONS: &str = "notifications";
 const SETTINGS: &str = "notification_settings";
@@ -22,8 +23,11 @@ const SETTINGS: &str = "notification_settings";
 const KEPT: Duration = Duration::from_hours(90 * 24);
 /// Messages of one notification that are known one by one.
 pub const COUNTED: usize = 1_000;
-/// Writes of one command; its limit is 100,000 and 48 MB.
+/// Chats of one question.
 const CHUNK: usize = 1_000;
+/// Writes of one command, after which MongoDB gets a pause as long as they took: it waits for the disk with each, and what
+/// else needs the disk, above all the log, must not wait for all of them.
+const AT_ONCE: usize = 16;
 /// Unread notifications that one digest can be about.
 const DIGEST: i64 = 500;
 
@@ -182,7 +186,10 @@ impl Store {
     /// Runs update statements; answers how many documents they found.
     async fn update(&self, updates: Vec<Document>) -> Result<usize> {
         let mut found = 0;
-        for chunk in updates.chunks(CHUNK) {
+        let mut pause = Duration::ZERO;
+        for chunk in updates.chunks(AT_ONCE) {
+            sleep(pause).await;
+            let began = Instant::now();
             let command = doc! { "update": NOTIFICATIONS, "updates": chunk.to_vec(), "ordered": false };
             let answer = self.anyway().run_command(command).await?;
             if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
@@ -190,6 +197,7 @@ impl Store {
             }
             let n = answer.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from)));
             found += usize::try_from(n.unwrap_or(0)).unwrap_or(0);
+            pause = began.elapsed();
         }
         Ok(found)
     }
