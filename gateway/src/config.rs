@@ -40,6 +40,7 @@ pub struct LimitsConfig {
     pub requests: RateConfig,
     pub work_bytes: usize,
     pub catching_up: usize,
+    pub passwords: usize,
     pub sockets: usize,
     pub sockets_per_user: usize,
 }

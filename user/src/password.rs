@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use contract::Refusal;
 use service::{StartError, fault};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::AuthConfig;
 
@@ -26,6 +26,9 @@ pub struct Passwords {
     /// One permit for each that is worked on or waits.
     admitted: Arc<Semaphore>,
 }
+
+/// A place among the hashes that are worked on or wait.
+pub struct Admitted(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 impl Passwords {
     /// Refuses parameters that Argon2 does not allow.
@@ -47,20 +50,26 @@ impl Passwords {
         })
     }
 
+    /// A place among those that are worked on or wait: to be had before anything else is done for one who may be refused.
+    pub fn admit(&self) -> Result<Admitted, Refusal> {
+        self.admitted.clone().try_acquire_owned().map(Admitted).map_err(|_| refused())
+    }
+
     /// The PHC string of a password, with this salt.
     pub async fn hash(&self, password: &str, salt: [u8; SALT]) -> Result<String, Refusal> {
+        let admitted = self.admit()?;
         let (argon2, password) = (self.argon2.clone(), password.to_owned());
-        let hashed = self.work(move || hash(&argon2, &password, &salt)).await?;
+        let hashed = self.work(admitted, move || hash(&argon2, &password, &salt)).await?;
         hashed.map_err(|error| fault("hashing a password", &error))
     }
 
     /// Whether this is the password of `stored`; `None` takes as long and never is.
-    pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<bool, Refusal> {
+    pub async fn verify(&self, admitted: Admitted, password: &str, stored: Option<&str>) -> Result<bool, Refusal> {
         let argon2 = self.argon2.clone();
         let known = stored.is_some();
         let (password, stored) = (password.to_owned(), stored.unwrap_or(&self.dummy).to_owned());
         let right = self
-            .work(move || match PasswordHash::new(&stored) {
+            .work(admitted, move || match PasswordHash::new(&stored) {
                 Ok(stored) => Ok(argon2.verify_password(password.as_bytes(), &stored).is_ok()),
                 Err(error) => Err(error),
             })
@@ -78,15 +87,14 @@ impl Passwords {
         })
     }
 
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-        let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
-            metrics::counter!("natter_user_hashes_refused_total").increment(1);
-            return Err(Refusal::rate_limited(Duration::from_secs(1)));
-        };
+    async fn work<T: Send + 'static>(
+        &self,
+        admitted: Admitted,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         // Who has waited for longer is not waited for any more by the one who asked, and would only hold up others.
         let Ok(working) = tokio::time::timeout(WAIT, self.working.clone().acquire_owned()).await else {
-            metrics::counter!("natter_user_hashes_refused_total").increment(1);
-            return Err(Refusal::rate_limited(Duration::from_secs(1)));
+            return Err(refused());
         };
         let working = working.map_err(|error| fault("waiting for a core", &error))?;
         let done = tokio::task::spawn_blocking(move || {
@@ -98,6 +106,11 @@ impl Passwords {
         metrics::counter!("natter_user_hashes_total").increment(1);
         done.await.map_err(|error| fault("hashing on another thread", &error))
     }
+}
+
+fn refused() -> Refusal {
+    metrics::counter!("natter_user_hashes_refused_total").increment(1);
+    Refusal::rate_limited(Duration::from_secs(1))
 }
 
 fn hash(argon2: &Argon2<'_>, password: &str, salt: &[u8; SALT]) -> argon2::password_hash::Result<String> {
@@ -130,16 +143,19 @@ mod tests {
         let passwords = passwords(1, 1, 8);
         let stored = passwords.hash("correct horse", rand::random()).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
-        assert!(passwords.verify("correct horse", Some(&stored)).await.unwrap());
-        assert!(!passwords.verify("correct house", Some(&stored)).await.unwrap());
-        assert!(!passwords.verify("", None).await.unwrap(), "the dummy is nobody's password");
+        assert!(passwords.verify(passwords.admit().unwrap(), "correct horse", Some(&stored)).await.unwrap());
+        assert!(!passwords.verify(passwords.admit().unwrap(), "correct house", Some(&stored)).await.unwrap());
+        assert!(
+            !passwords.verify(passwords.admit().unwrap(), "", None).await.unwrap(),
+            "the dummy is nobody's password"
+        );
     }
 
     #[tokio::test]
     async fn a_hash_of_other_parameters_verifies_and_is_outdated() {
         let (old, new) = (passwords(1, 1, 8), passwords(2, 1, 8));
         let stored = old.hash("correct horse", rand::random()).await.unwrap();
-        assert!(new.verify("correct horse", Some(&stored)).await.unwrap());
+        assert!(new.verify(new.admit().unwrap(), "correct horse", Some(&stored)).await.unwrap());
         assert!(new.is_outdated(&stored) && !old.is_outdated(&stored));
         assert!(!new.is_outdated(&new.dummy), "the dummy is as much work as the real ones");
     }
@@ -151,7 +167,7 @@ mod tests {
         let released = Arc::new(AtomicBool::new(false));
         let first = tokio::spawn({
             let passwords = passwords.clone();
-            async move { passwords.work(move || held.recv().is_ok()).await }
+            async move { passwords.work(passwords.admit()?, move || held.recv().is_ok()).await }
         });
         let second = tokio::spawn({
             let (passwords, released) = (passwords.clone(), released.clone());
@@ -159,19 +175,19 @@ mod tests {
                 while passwords.admitted.available_permits() == 2 {
                     tokio::task::yield_now().await;
                 }
-                passwords.work(move || released.load(Ordering::SeqCst)).await
+                passwords.work(passwords.admit()?, move || released.load(Ordering::SeqCst)).await
             }
         });
         while passwords.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(passwords.work(|| true).await.unwrap_err().code, Code::RateLimited);
+        assert_eq!(passwords.admit().err().unwrap().code, Code::RateLimited);
         // Time for the second to begin, which it must not.
         tokio::time::sleep(Duration::from_millis(50)).await;
         released.store(true, Ordering::SeqCst);
         release.send(()).unwrap();
         assert!(first.await.unwrap().unwrap());
         assert!(second.await.unwrap().unwrap(), "began before the first had ended");
-        assert!(passwords.work(|| true).await.unwrap());
+        assert!(passwords.work(passwords.admit().unwrap(), || true).await.unwrap());
     }
 }

@@ -47,6 +47,7 @@ async fn register(
     State(app): State<App>,
     Json(body): Json<Register>,
 ) -> Result<(StatusCode, Answer<Registered>), Problem> {
+    let _turn = app.limits.password().await?;
     Ok((StatusCode::ACCEPTED, Answer(app.calls.call(&body).await?)))
 }
 
@@ -60,6 +61,8 @@ async fn verify(State(app): State<App>, client: Client, Json(body): Json<VerifyB
 }
 
 async fn login(State(app): State<App>, client: Client, Json(body): Json<LoginBody>) -> Result<Response, Problem> {
+    // Not before the body is here: nobody else waits for a client that is slow.
+    let _turn = app.limits.password().await?;
     Ok(secret(app.calls.call(&Login { body, client }).await?))
 }
 
@@ -73,6 +76,7 @@ async fn forgot_password(
 
 /// The sessions that it ends leave through the bucket `REVOKED`, as on every gateway.
 async fn reset_password(State(app): State<App>, Json(body): Json<ResetPassword>) -> Result<StatusCode, Problem> {
+    let _turn = app.limits.password().await?;
     app.calls.call(&body).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -16,15 +16,16 @@ use std::{
 
 use contract::{Refusal, UserId};
 use service::{Lifecycle, Rates};
-use tokio::sync::SemaphorePermit;
 
 use crate::config::LimitsConfig;
 use network::Network;
-use turns::Turns;
+use turns::{Turn, Turns};
 pub use work::{Budget, Work};
 
 /// Bytes of an answer to `sync` that cost as much as a request.
 const BYTES_PER_REQUEST: usize = 4 * 1024;
+/// How many wait with a password for each that is worked on: more would not have their turn in time.
+const WAITING: usize = 8;
 /// People in a question about presence, or chats in one about what was missed, that cost as much as a request.
 const ITEMS_PER_REQUEST: usize = 10;
 
@@ -38,6 +39,7 @@ struct Inner {
     requests: Rates<UserId>,
     work: Budget,
     catching_up: Turns,
+    passwords: Turns,
     sockets: Arc<AtomicUsize>,
     sockets_in_all: usize,
     sockets_per_user: usize,
@@ -60,7 +62,9 @@ impl Limits {
             connect: Rates::new("connect", config.connect),
             requests: Rates::new("requests", config.requests),
             work: Budget::new(config.work_bytes),
-            catching_up: Turns::new(config.catching_up),
+            // Each of them has a socket, whose number is limited.
+            catching_up: Turns::new(config.catching_up, config.sockets),
+            passwords: Turns::new(config.passwords, config.passwords * WAITING),
             sockets: Arc::default(),
             sockets_in_all: config.sockets,
             sockets_per_user: config.sockets_per_user,
@@ -106,8 +110,13 @@ impl Limits {
     }
 
     /// A turn to connect, or to ask what was missed: what all clients do at once when they have been cut off together.
-    pub async fn catch_up(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+    pub async fn catch_up(&self) -> Result<Turn<'_>, Refusal> {
         self.0.catching_up.come().await
+    }
+
+    /// A turn to sign in or up with a password: what takes `user` so long that a crowd must not stand at its door.
+    pub async fn password(&self) -> Result<Turn<'_>, Refusal> {
+        self.0.passwords.come().await
     }
 
     /// Room for a socket of a user who has `theirs` here already.
@@ -140,6 +149,7 @@ mod tests {
             requests: rate,
             work_bytes: 1 << 20,
             catching_up: 1,
+            passwords: 1,
             sockets,
             sockets_per_user,
         };

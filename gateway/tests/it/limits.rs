@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use contract::{ChatId, UserId};
-use futures::future::join_all;
+use async_nats::HeaderMap;
+use contract::{ChatId, Refusal, UserId, headers};
+use futures::{FutureExt, StreamExt, future::join_all};
 use gateway::Config;
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
@@ -78,6 +79,34 @@ async fn questions_about_many_cost_more() {
     let ask = async || client.request("sync", json!({ "chats": { ChatId::new().to_string(): 0 } })).await;
     assert_eq!(ask().await["ok"], true);
     assert_eq!(ask().await["error"]["code"], "rate_limited");
+}
+
+#[tokio::test]
+async fn those_with_a_password_wait_for_each_other_and_nobody_for_them() {
+    let world = World::start().await;
+    let gateway = world.gateway_with(|config| config.limits.passwords = 1).await;
+    let rest = Rest::new(&gateway.url);
+    world.answer("call.user.refresh", |_| Err(Refusal::unauthenticated("no")));
+    world.silence("call.user.login");
+    let mut calls = world.user.client().subscribe("call.user.login").await.unwrap();
+    world.user.client().flush().await.unwrap();
+    let login = async || {
+        let body = json!({ "email": "anna@example.org", "password": "correct horse battery staple" });
+        rest.post("/api/auth/login", body).await.status
+    };
+    let user = async {
+        let refusal = serde_json::to_string(&Refusal::unauthenticated("no")).unwrap();
+        for _ in 0..2 {
+            let call = calls.next().await.unwrap();
+            assert_eq!(rest.post("/api/auth/refresh", json!({ "refreshToken": "r" })).await.status, 401);
+            assert!(calls.next().now_or_never().is_none(), "the other one waits");
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Service-Error-Code", "401");
+            headers.insert(headers::REFUSAL, refusal.clone());
+            world.user.client().publish_with_headers(call.reply.unwrap(), headers, "".into()).await.unwrap();
+        }
+    };
+    assert_eq!(tokio::join!(login(), login(), user), (401, 401, ()));
 }
 
 #[tokio::test]

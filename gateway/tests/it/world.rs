@@ -222,6 +222,7 @@ impl World {
                 requests: RateConfig { per_second: 100.0, burst: 2000 },
                 work_bytes: 64 << 20,
                 catching_up: 64,
+                passwords: 32,
                 sockets: 1000,
                 sockets_per_user: 200,
             },

@@ -11,10 +11,12 @@ use crate::{Shared, otp::Pending, session::Proof, store::Credentials};
 /// Answers the same, in the same time, for an unknown address and a wrong password.
 pub(crate) async fn login(state: Shared, request: Login) -> Result<Tokens, Refusal> {
     let LoginBody { email, password, device } = request.body;
+    // First of all, so that a crowd costs nothing but its refusals.
+    let admitted = state.passwords.admit()?;
     state.logins.take(&email, 1)?;
     let found = state.store.credentials(&email).await?;
     let stored = found.as_ref().and_then(|found| found.password_hash.as_deref());
-    let right = state.passwords.verify(password.expose(), stored).await?;
+    let right = state.passwords.verify(admitted, password.expose(), stored).await?;
     let Some(Credentials { account, password_hash: Some(stored), password_set_at }) = found.filter(|_| right) else {
         return Err(Refusal::unauthenticated("The e-mail address or the password is wrong."));
     };
