@@ -1,6 +1,6 @@
 //! Events from clients. Each is acknowledged, whatever it carries.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use contract::{Code, Refusal, chat::ReceiptKind};
 use futures::FutureExt;
@@ -11,6 +11,7 @@ use socketioxide::{
     ParserError, SendError, SocketError,
     extract::{AckSender, Event, SocketRef, TryData},
 };
+use tokio::time::Instant;
 
 use super::{
     ack::{Ack, Nack},
@@ -19,6 +20,9 @@ use super::{
     messages, presence, signals,
 };
 use crate::{app::App, parse::parse};
+
+/// An event that has waited for longer behind those before it is refused: what is worked on is still waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What clients may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +104,16 @@ pub fn listen(socket: &SocketRef, app: App) {
                 (_, _, Err(refusal)) => Err(refusal),
                 (_, None, _) => Err(Refusal::internal()),
                 (Some(kind), Some(connection), Ok(admitted)) => {
-                    let mut turn = turn;
+                    let (mut turn, came) = (turn, Instant::now());
                     if let Some(turn) = &mut turn {
                         turn.come().await;
                     }
-                    let outcome = guarded(&app, &socket, &connection, kind, packet).await;
+                    let outcome = if came.elapsed() < PATIENCE {
+                        guarded(&app, &socket, &connection, kind, packet).await
+                    } else {
+                        metrics::counter!("natter_limited_total", "limit" => "line").increment(1);
+                        Err(Refusal::unavailable("Natter is busy; please try again in a moment."))
+                    };
                     drop((turn, admitted));
                     outcome
                 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use contract::{ChatId, Refusal};
-use futures::future::join_all;
+use futures::{FutureExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
 
 use crate::{
@@ -126,6 +126,27 @@ async fn what_one_client_sends_in_an_order_arrives_in_that_order() {
     let acks = join_all((0..30).map(send)).await;
     assert!(acks.iter().all(|ack| ack["ok"] == true), "{acks:?}");
     assert_eq!(*seen.lock().unwrap(), (0..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn nobody_waits_long_in_line_behind_what_is_not_answered() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    world.silence("call.chat.send");
+    let mut calls = world.chat.client().subscribe("call.chat.send").await.unwrap();
+    world.chat.client().flush().await.unwrap();
+    let client = world.client(&gateway, Person::new()).await;
+    let chat = ChatId::new();
+    let send =
+        |n: u64| client.request("message:send", json!({ "chatId": chat, "clientId": n.to_string(), "text": "t" }));
+    let acks = join_all((0..5).map(send)).await;
+    assert!(acks.iter().all(|ack| ack["error"]["code"] == "unavailable"), "{acks:?}");
+    let mut asked = Vec::new();
+    while let Some(Some(call)) = calls.next().now_or_never() {
+        let body: Value = serde_json::from_slice(&call.payload).unwrap();
+        asked.push(body["message"]["clientId"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(asked, ["0", "0"], "twice for the first one, and not at all for those behind it");
 }
 
 #[tokio::test]
