@@ -57,12 +57,12 @@ pub struct Batches {
     pub size: usize,
     /// The first one waits at most this long for others: ten that are written at once cost little more than one.
     pub linger: Duration,
-    /// After a batch it rests [`REST`] times as long as that took, and at most this: the busier it is, the more there is to
+    /// After a batch it rests nine times as long as that took, and at most this: the busier it is, the more there is to
     /// each batch, and the less each message costs.
     pub rest: Duration,
 }
 
-/// How much longer than it works a consumer of batches rests.
+/// How much longer than it works a consumer of batches rests: see [`Batches::rest`].
 const REST: u32 = 9;
 
 impl Batches {
