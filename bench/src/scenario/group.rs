@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::Sound;
+use super::{Messages, Sound};
 use crate::{
     generator::Generator,
     limit::{Around, broadcast},
@@ -37,15 +37,9 @@ pub struct Options {
     /// whatever becomes of them
     #[arg(long)]
     deliveries: Option<NonZeroU64>,
-    /// Seconds that count; access tokens live for 15 minutes
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Seconds before them that do not count
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(..=120))]
-    warm_up: u64,
-    /// Characters of each message
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..=8000))]
-    text: u16,
+    #[command(flatten)]
+    #[serde(flatten)]
+    messages: Messages,
     /// Leave out what is measured before and after for the ratio: the same load on a server that only broadcasts
     #[arg(long)]
     no_limit: bool,
@@ -141,10 +135,10 @@ impl Group {
 
 impl Options {
     fn shape(&self, sockets: usize) -> Shape {
-        let Self { in_flight, deliveries, warm_up, seconds, text, .. } = *self;
+        let Self { in_flight, deliveries, .. } = *self;
         let rate = deliveries.map(|deliveries| deliveries.get() / sockets as u64);
         let rate = rate.map(|rate| NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN));
-        Shape { in_flight, until: Until::Delivered, rate, warm_up, seconds, text }
+        self.messages.shape(in_flight, Until::Delivered, rate)
     }
 }
 

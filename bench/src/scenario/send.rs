@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::Sound;
+use super::{Messages, Sound};
 use crate::{
     generator::Generator,
     limit::{Around, append, broadcast},
@@ -37,15 +37,9 @@ pub struct Options {
     /// nothing); times are counted from when a message was to be sent
     #[arg(long)]
     rate: Option<NonZeroU64>,
-    /// Seconds that count; access tokens live for 15 minutes
-    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Seconds before them that do not count
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(..=120))]
-    warm_up: u64,
-    /// Characters of each message
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(1..=8000))]
-    text: u16,
+    #[command(flatten)]
+    #[serde(flatten)]
+    messages: Messages,
     /// Leave out what is measured before and after for the ratio, bare appends to JetStream at the same concurrency, and
     /// what this program itself manages
     #[arg(long)]
@@ -65,8 +59,7 @@ pub struct Report {
 
 impl Options {
     fn shape(&self) -> Shape {
-        let Self { in_flight, rate, warm_up, seconds, text, .. } = *self;
-        Shape { in_flight, until: Until::Acknowledged, rate, warm_up, seconds, text }
+        self.messages.shape(self.in_flight, Until::Acknowledged, self.rate)
     }
 }
 
@@ -80,7 +73,7 @@ pub async fn send(options: &Options) -> Result<Report> {
     let rooms: Vec<_> = chats.into_iter().map(room).collect();
 
     // An open loop has no rate of its own to compare.
-    let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.text };
+    let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.messages.text };
     let compared = !options.no_limit && options.rate.is_none();
     let before = if compared { Some(append::run(&system, append).await?) } else { None };
     // First of all this program by itself.
