@@ -1,14 +1,23 @@
 //! What processes use, as Linux tells of those on this machine (proc(5)). Elsewhere nothing is told.
 
-use std::{fmt, fs, process, time::Instant};
+use std::{
+    fmt, fs, process,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use crate::latency::Window;
 
 /// Of `utime` and `stime` per second: `USER_HZ`, which is 100 on every platform that this is built for.
 const TICKS: f64 = 100.0;
+/// A system that keeps less than this of a core busy for this long has nothing left to do: `mail` rests for up to three seconds
+/// in between.
+const IDLE_CORES: f64 = 0.1;
+const IDLE_FOR: Duration = Duration::from_secs(4);
+const REST_PATIENCE: Duration = Duration::from_mins(2);
+
 /// This program among the others.
 pub const GENERATOR: &str = "bench";
 
@@ -78,6 +87,20 @@ impl Processes {
         Usages(self.0.iter().zip(&before.figures).zip(figures).filter_map(usage).collect())
     }
 
+    /// Waits until the system is done with what an earlier load left behind (archive, notifications), which would be
+    /// measured otherwise; two minutes at most.
+    pub async fn come_to_rest(&self) {
+        let began = Instant::now();
+        while began.elapsed() < REST_PATIENCE {
+            let before = self.look();
+            sleep(IDLE_FOR).await;
+            if self.since(&before).system_cores().is_none_or(|cores| cores < IDLE_CORES) {
+                return;
+            }
+        }
+        eprintln!("the system does not come to rest: what it is busy with is in the figures");
+    }
+
     /// What they use in this window; returns at its end.
     pub async fn during(self, window: Window) -> Usages {
         sleep_until(window.from.into()).await;
@@ -91,6 +114,11 @@ impl Usages {
     /// CPU seconds of the system, without this program; `None` where nothing is told.
     pub fn system_cpu(&self) -> Option<f64> {
         self.sum(|usage| usage.name != GENERATOR, |usage| usage.cpu_seconds)
+    }
+
+    /// Cores that the system kept busy, without this program.
+    fn system_cores(&self) -> Option<f64> {
+        self.sum(|usage| usage.name != GENERATOR, |usage| usage.cores)
     }
 
     /// CPU seconds of all gateways.

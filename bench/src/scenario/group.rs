@@ -106,6 +106,7 @@ impl Group {
         let shape = options.shape(sockets);
         let limit = Shape { seconds: LIMIT_SECONDS, warm_up: 1, ..shape };
         let limit = async || {
+            system.processes.come_to_rest().await;
             let limited = if options.no_limit {
                 None
             } else {

@@ -75,6 +75,7 @@ pub async fn send(options: &Options) -> Result<Report> {
     // An open loop has no rate of its own to compare.
     let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.messages.text };
     let compared = !options.no_limit && options.rate.is_none();
+    system.processes.come_to_rest().await;
     let before = if compared { Some(append::run(&system, append).await?) } else { None };
     // First of all this program by itself.
     let shape = Shape { warm_up: 1, seconds: ALONE, ..options.shape() };
@@ -83,6 +84,7 @@ pub async fn send(options: &Options) -> Result<Report> {
     let outcome = load::run(&seats, rooms, options.shape(), &system.processes).await?.measured()?;
     let limit = match before {
         Some(before) => {
+            system.processes.come_to_rest().await;
             let after = append::run(&system, append).await?;
             Some(Around::new("bare fenced appends to JetStream", before, after, outcome.sends_per_second))
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::Message;
+use async_nats::{Message, Subscriber};
 use contract::{
     ChatId, Code, Refusal, UserId,
     chat::{Events, LoggedEvent},
@@ -33,6 +33,12 @@ const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// The same where events wait for it; after this long they are emitted without what is missing.
 pub(super) const FILL_PATIENCE: Duration = Duration::from_secs(4);
 pub(super) const FILL_AGAIN: Duration = Duration::from_millis(500);
+
+/// After a fan-out a room rests this long for each of its sockets here, and what comes meanwhile goes out together: several
+/// events in one write to each. In a room of a few sockets that is less than the timer can do, and nothing waits.
+const REST: Duration = Duration::from_micros(40);
+const REST_AT_LEAST: Duration = Duration::from_millis(1);
+const REST_AT_MOST: Duration = Duration::from_millis(50);
 
 /// A chat with members here.
 pub(super) struct Room {
@@ -169,6 +175,15 @@ impl Room {
         self.emit(rooms, &outgoing, true);
     }
 
+    /// Takes a republished message and those that are there behind it.
+    async fn receive_ready(self: &Arc<Self>, rooms: &Rooms, message: Message, messages: &mut Subscriber) {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            self.receive(rooms, &message).await;
+            next = messages.next().now_or_never().flatten();
+        }
+    }
+
     /// Takes one republished message.
     async fn receive(self: &Arc<Self>, rooms: &Rooms, message: &Message) {
         match room::parse(&message.subject) {
@@ -266,13 +281,20 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut look_at = Some(Instant::now() + SECOND_LOOK);
     let mut again = AGAIN;
     let mut page_before = Page::Last;
+    let mut resting_until = None;
     loop {
         tokio::select! {
             biased;
-            message = messages.next() => match message {
-                Some(message) => room.receive(&rooms, &message).await,
+            message = messages.next(), if resting_until.is_none() => match message {
+                Some(message) => {
+                    room.receive_ready(&rooms, message, &mut messages).await;
+                    resting_until = rest_after(rooms.table().size_of(room.chat)).map(|rest| Instant::now() + rest);
+                }
                 None => return,
             },
+            () = sleep_until(resting_until.unwrap_or_else(Instant::now)), if resting_until.is_some() => {
+                resting_until = None;
+            }
             changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
@@ -312,6 +334,12 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
             }
         }
     }
+}
+
+/// For how long to rest after a fan-out to so many sockets.
+fn rest_after(sockets: usize) -> Option<Duration> {
+    let rest = REST.saturating_mul(u32::try_from(sockets).unwrap_or(u32::MAX));
+    (rest >= REST_AT_LEAST).then_some(rest.min(REST_AT_MOST))
 }
 
 type Look = BoxFuture<'static, (Option<Cursor>, Result<Events, Refusal>)>;
@@ -364,4 +392,18 @@ pub(super) fn overflown(sent: impl Future<Output = Result<(), BroadcastError>>) 
 /// `(body, {cursor, prev})`, the arguments of a log event.
 pub(super) fn arguments(event: &LoggedEvent) -> (&RawValue, impl Serialize) {
     (&event.data, At { cursor: event.cursor, prev: event.prev })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_rooms_rest_and_not_for_long() {
+        assert_eq!(rest_after(0), None);
+        assert_eq!(rest_after(2), None);
+        assert_eq!(rest_after(25), Some(Duration::from_millis(1)));
+        assert_eq!(rest_after(500), Some(Duration::from_millis(20)));
+        assert_eq!(rest_after(usize::MAX), Some(Duration::from_millis(50)));
+    }
 }

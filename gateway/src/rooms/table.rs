@@ -240,6 +240,11 @@ impl Table {
         self.rooms.get(&chat).map(|entry| entry.members.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// How many sockets are in a chat's room.
+    pub(super) fn size_of(&self, chat: ChatId) -> usize {
+        self.rooms.get(&chat).map_or(0, |entry| entry.members.len())
+    }
+
     pub(super) fn change_session(&mut self, sid: Sid, session: SessionId) {
         if let Some(seat) = self.seats.get_mut(&sid) {
             seat.session = session;
