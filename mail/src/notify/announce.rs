@@ -13,7 +13,7 @@ use contract::{
 use serde::{Deserialize, Serialize};
 use service::{Delivery, Outcome, chain};
 
-use super::{AGAIN, NotNow, Notify, store::Stored};
+use super::{AGAIN, NotNow, Notify, counted::Counted, store::Stored};
 
 /// People of one step.
 const BATCH: usize = 250;
@@ -124,7 +124,7 @@ fn notification(step: &Step, user: UserId) -> Stored {
         preview: super::plan::preview(&format!("{}: {}", &*step.announcement.title, &*step.announcement.text)),
         count: 1,
         created_at: step.at,
-        seqs: Vec::new(),
+        counted: Counted::default(),
         at: step.at.as_millis(),
         read_at: None,
         // Who wants a letter gets one of its own.

@@ -3,6 +3,7 @@
 mod announce;
 mod batch;
 pub mod calls;
+mod counted;
 mod digest;
 mod plan;
 mod quiet;
@@ -152,9 +153,7 @@ impl Notify {
                 over.push(one);
             } else {
                 // Some of what it is about.
-                let before = one.seqs.len();
-                one.seqs.retain(|seq| seq > seen);
-                let read = (before - one.seqs.len()) as u64;
+                let read = one.counted.remove_to(*seen);
                 one.count = one.count.saturating_sub(read);
                 less.extend(Some(one).filter(|_| read > 0));
             }

@@ -9,7 +9,7 @@ use contract::{
     notification::{NotificationType, PREVIEW},
 };
 
-use super::store::{COUNTED, Stored};
+use super::{counted::Counted, store::Stored};
 
 /// A chat's notifications while its events are worked on.
 pub struct Plan<'a> {
@@ -90,6 +90,7 @@ impl<'a> Plan<'a> {
         if message.kind == MessageKind::System {
             return;
         }
+        let preview = preview(&message.text);
         let answered = message.reply_to.and_then(|seq| self.audience.senders.get(&seq));
         for listener in self.audience.members.iter().filter(|listener| listener.user_id != message.sender_id) {
             let user = listener.user_id;
@@ -101,34 +102,26 @@ impl<'a> Plan<'a> {
                 NotificationType::Message
             };
             if wants(listener, kind, message.seq) {
-                self.tell(user, kind, message, again);
+                self.tell(user, kind, message, &preview, again);
             }
         }
     }
 
-    fn tell(&mut self, user: UserId, kind: NotificationType, message: &Message, again: bool) {
+    fn tell(&mut self, user: UserId, kind: NotificationType, message: &Message, preview: &str, again: bool) {
         let at = message.sent_at;
         match self.latest.get_mut(&user) {
             Some(one) if one.read_at.is_some() && one.seq >= Some(message.seq) => return,
-            Some(one) if one.read_at.is_none() => match one.seqs.binary_search(&message.seq) {
-                Ok(_) if again && one.seq == Some(message.seq) => {
+            Some(one) if one.read_at.is_none() => {
+                if again && one.seq == Some(message.seq) && one.counted.contains(message.seq) {
                     self.changed.insert(user);
                     self.unmailed.insert(user);
-                }
-                Ok(_) => return,
-                // So far back that nobody knows any more.
-                Err(0) if one.seqs.len() >= COUNTED => return,
-                Err(at) => {
-                    one.seqs.insert(at, message.seq);
-                    if one.seqs.len() > COUNTED {
-                        one.seqs.remove(0);
-                    }
+                } else if one.counted.insert(message.seq) {
                     one.count += 1;
                     one.kind = one.kind.max(kind);
                     if one.seq < Some(message.seq) {
                         one.seq = Some(message.seq);
                         one.from = Some(message.sender_id);
-                        one.preview = preview(&message.text);
+                        preview.clone_into(&mut one.preview);
                         one.at = message.sent_at.as_millis();
                     }
                     if std::mem::take(&mut one.mailed) {
@@ -137,8 +130,10 @@ impl<'a> Plan<'a> {
                     if !self.new.contains(&user) {
                         self.changed.insert(user);
                     }
+                } else {
+                    return;
                 }
-            },
+            }
             _ => {
                 let fresh = Stored {
                     id: NotificationId::of(user, &format!("{}.{}", self.chat, message.seq)),
@@ -148,10 +143,10 @@ impl<'a> Plan<'a> {
                     chat_name: self.audience.name.as_ref().map(|name| (**name).to_owned()),
                     seq: Some(message.seq),
                     from: Some(message.sender_id),
-                    preview: preview(&message.text),
+                    preview: preview.to_owned(),
                     count: 1,
                     created_at: at,
-                    seqs: vec![message.seq],
+                    counted: Counted::one(message.seq),
                     at: at.as_millis(),
                     read_at: None,
                     mailed: false,
@@ -184,7 +179,7 @@ impl<'a> Plan<'a> {
             preview: self.audience.name.as_ref().map_or_else(String::new, |name| (**name).to_owned()),
             count: 1,
             created_at: at,
-            seqs: Vec::new(),
+            counted: Counted::default(),
             at: at.as_millis(),
             read_at: None,
             mailed: false,
@@ -197,11 +192,9 @@ impl<'a> Plan<'a> {
     /// A message is no more: it is not counted, and nothing is shown of it.
     fn forget(&mut self, seq: Seq, at: Time) {
         for (user, one) in &mut self.latest {
-            let Ok(place) = one.seqs.binary_search(&seq) else { continue };
-            if one.read_at.is_some() {
+            if one.read_at.is_some() || !one.counted.remove(seq) {
                 continue;
             }
-            one.seqs.remove(place);
             one.count = one.count.saturating_sub(1);
             if one.seq == Some(seq) {
                 one.preview.clear();
@@ -375,7 +368,8 @@ mod tests {
             world.take(std::slice::from_ref(event), false);
         }
         let one = &world.latest[&ben];
-        assert_eq!((one.count, one.seq, one.preview.as_str(), &one.seqs[..]), (3, Some(3), "n 3", &[1, 2, 3][..]));
+        assert_eq!((one.count, one.seq, one.preview.as_str()), (3, Some(3), "n 3"));
+        assert!((1..=3).all(|seq| one.counted.contains(seq)));
     }
 
     #[test]

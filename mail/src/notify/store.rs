@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use service::mongo::{self, Mongo};
 use tokio::time::{Instant, sleep};
 
+use super::counted::Counted;
+
 const NOTIFICATIONS: &str = "notifications";
 const SETTINGS: &str = "notification_settings";
 /// Notifications that nothing happened to for this long go.
 const KEPT: Duration = Duration::from_hours(90 * 24);
-/// Messages of one notification that are known one by one.
-pub const COUNTED: usize = 1_000;
 /// Chats of one question.
 const CHUNK: usize = 1_000;
 /// Writes of one command, after which MongoDB gets a pause as long as they took: it waits for the disk with each, and what
@@ -48,9 +48,8 @@ pub struct Stored {
     pub preview: String,
     pub count: u64,
     pub created_at: Time,
-    /// The messages that were counted, ascending, the latest [`COUNTED`] of them: events may come again, and late.
     #[serde(default)]
-    pub seqs: Vec<Seq>,
+    pub counted: Counted,
     /// When something was last added: what lists are ordered by. Milliseconds.
     pub at: i64,
     pub read_at: Option<Time>,
@@ -178,7 +177,7 @@ impl Store {
         let found: HashMap<_, _> = found.into_iter().map(|one| (one.id, one)).collect();
         let is_written = |one: &&Stored| {
             let now = found.get(&one.id);
-            now.is_some_and(|now| now.read_at.is_none() && now.version == one.version + 1 && now.seqs == one.seqs)
+            now.is_some_and(|now| now.read_at.is_none() && now.version == one.version + 1 && now.counted == one.counted)
         };
         Ok(changed.iter().filter(|one| !is_written(one)).filter_map(|one| one.chat_id).collect())
     }
