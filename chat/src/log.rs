@@ -9,6 +9,7 @@ use contract::{
     storage::{CHAT_STREAM, log_subject},
 };
 use service::{Logged, Nats, Trace};
+use tokio::time::Instant;
 
 use crate::state::ChatState;
 
@@ -60,11 +61,13 @@ pub async fn append(
         let left: Vec<String> = left.iter().map(ToString::to_string).collect();
         message = message.header(headers::LEFT, left.join(","));
     }
+    let began = Instant::now();
     let sent = nats.jetstream().send_publish(log_subject(chat), message).await;
     let ack = match sent {
         Ok(ack) => ack.await,
         Err(error) => Err(error),
     };
+    metrics::histogram!("natter_chat_append_seconds").record(began.elapsed());
     match ack {
         Ok(ack) if ack.duplicate => Ok(Appended::Before(ack.sequence)),
         Ok(ack) => Ok(Appended::At(ack.sequence)),

@@ -10,7 +10,7 @@ use async_nats::{
 use bytes::Bytes;
 use contract::{Code, Refusal, Request, headers};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{Lifecycle, Nats, StartError, Trace, fault};
 
@@ -134,6 +134,7 @@ async fn listen(
                 .spawn(async move { reply(subject, &request, Err(Refusal::unavailable("Natter is busy."))).await });
             continue;
         };
+        let came = Instant::now();
         let answer = answer(request.message.payload.clone());
         lifecycle.spawn(async move {
             let trace = Trace::of(request.message.headers.as_ref());
@@ -151,6 +152,7 @@ async fn listen(
                             Err(Refusal::unavailable("This took too long; please try again."))
                         }
                     };
+                    metrics::histogram!("natter_call_seconds", "subject" => subject).record(came.elapsed());
                     reply(subject, &request, outcome).await;
                 })
                 .await;

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 
 /// Storage that cannot be had is asked for again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// What was measured is summed up this often; until then each sample of a histogram is kept, whether `/metrics` is read or not.
+const SUMMED_UP: Duration = Duration::from_secs(5);
 
 /// Why a service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,7 @@ impl Service {
         let nats = Nats::connect(&config.nats, &readiness).await?;
         let serve = admin::serve(listener, readiness.clone(), metrics_handle(), lifecycle.soft().clone());
         lifecycle.keep("admin", serve);
+        lifecycle.keep("metrics", sum_up(metrics_handle(), lifecycle.soft().clone()));
         tracing::info!(%admin, "{name} {} starts", env!("CARGO_PKG_VERSION"));
         Ok(Self { name, nats, lifecycle, readiness, admin })
     }
@@ -182,6 +187,12 @@ fn metrics_handle() -> PrometheusHandle {
             handle
         })
         .clone()
+}
+
+async fn sum_up(metrics: PrometheusHandle, soft: CancellationToken) {
+    while soft.run_until_cancelled(tokio::time::sleep(SUMMED_UP)).await.is_some() {
+        metrics.run_upkeep();
+    }
 }
 
 fn log_to_stderr(config: &LogConfig) {
