@@ -212,10 +212,10 @@ impl Writes {
     }
 }
 
-/// `_id` of a message's document.
+/// `_id` of a message's document: as text, too, a chat's messages are in order, so that no other index is needed.
 #[must_use]
 pub fn message_id(chat: ChatId, seq: Seq) -> String {
-    format!("{chat}:{seq}")
+    format!("{chat}:{seq:020}")
 }
 
 /// BSON knows signed numbers only; JetStream's sequences never reach 2^63.

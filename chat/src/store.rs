@@ -9,12 +9,12 @@ use contract::{
     text::{Emoji, MessageText},
 };
 use futures::TryStreamExt;
-use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
+use mongodb::{Database, IndexModel, error::Result};
 use serde::Deserialize;
 
 use crate::{
     fold::Messages,
-    project::{CHATS, Insert, MEMBERS, MESSAGES, Upsert, Writes, int},
+    project::{CHATS, Insert, MEMBERS, MESSAGES, Upsert, Writes, message_id},
 };
 
 /// Writes of one command; its limit is 100,000 and 48 MB.
@@ -79,9 +79,6 @@ pub fn message_of(document: Document) -> bson::error::Result<Option<Message>> {
 
 /// Makes the indexes be there.
 pub async fn ensure_indexes(database: &Database) -> Result<()> {
-    let unique = IndexOptions::builder().unique(true).build();
-    let by_seq = IndexModel::builder().keys(doc! { "chatId": 1, "seq": 1 }).options(unique).build();
-    database.collection::<Document>(MESSAGES).create_index(by_seq).await?;
     let by_user = IndexModel::builder().keys(doc! { "userId": 1, "chatId": 1 }).build();
     database.collection::<Document>(MEMBERS).create_index(by_user).await?;
     let by_chat = IndexModel::builder().keys(doc! { "chatId": 1 }).build();
@@ -89,10 +86,15 @@ pub async fn ensure_indexes(database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// Messages `first..=last` of a chat, as far as they are archived: a bounded range of the index.
+/// Messages `first..=last` of a chat: a bounded range of the only index that messages have, which is their `_id`.
+fn range(chat: ChatId, first: Seq, last: Seq) -> Document {
+    doc! { "$gte": message_id(chat, first), "$lte": message_id(chat, last) }
+}
+
+/// Messages `first..=last` of a chat, as far as they are archived.
 pub async fn messages(database: &Database, chat: ChatId, first: Seq, last: Seq) -> Result<Messages> {
-    let range = doc! { "chatId": chat.to_string(), "seq": { "$gte": int(first), "$lte": int(last) } };
-    let mut found = database.collection::<Document>(MESSAGES).find(range).sort(doc! { "seq": 1 }).await?;
+    let filter = doc! { "_id": range(chat, first, last) };
+    let mut found = database.collection::<Document>(MESSAGES).find(filter).await?;
     let mut messages = Messages::new();
     while let Some(document) = found.try_next().await? {
         if let Some(message) = message_of(document)? {
@@ -105,8 +107,8 @@ pub async fn messages(database: &Database, chat: ChatId, first: Seq, last: Seq) 
 /// Numbers of the messages of others among `first..=last` that are not deleted, as far as they are archived.
 pub async fn unread(database: &Database, chat: ChatId, user: UserId, first: Seq, last: Seq) -> Result<BTreeSet<Seq>> {
     let filter = doc! {
-        "chatId": chat.to_string(), "seq": { "$gte": int(first), "$lte": int(last) },
-        "senderId": { "$ne": user.to_string() }, "message.kind": "user", "deleted": { "$exists": false },
+        "_id": range(chat, first, last), "senderId": { "$ne": user.to_string() }, "message.kind": "user",
+        "deleted": { "$exists": false },
     };
     let mut found = database.collection::<Document>(MESSAGES).find(filter).projection(doc! { "seq": 1 }).await?;
     let mut unread = BTreeSet::new();

@@ -100,8 +100,8 @@ async fn edits_deletes_and_reactions_show_at_once_and_in_the_archive() {
     assert_eq!(history[0].reactions[&thumb], [anna]);
     eventually("the archive has the edit, the delete and the reactions", SOON, async || {
         let archived = world.archived("messages").await;
-        let first = archived.get(&format!("{chat_id}:1"))?;
-        let second = archived.get(&format!("{chat_id}:2"))?;
+        let first = archived.get(&format!("{chat_id}:{:020}", 1))?;
+        let second = archived.get(&format!("{chat_id}:{:020}", 2))?;
         let reactions = first.get_document("reactions").ok()?.get_document("👍").ok()?;
         (first.get_document("edit").is_ok() && second.get_document("deleted").is_ok() && reactions.len() == 2)
             .then_some(())
