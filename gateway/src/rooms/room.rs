@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Rooms, signals::Signals};
+use super::{Rooms, rest, signals::Signals};
 
 /// Beyond our own server the subscription takes effect a moment later: what was published meanwhile is looked for once.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -33,12 +33,6 @@ const AGAIN_AT_MOST: Duration = Duration::from_mins(1);
 /// The same where events wait for it; after this long they are emitted without what is missing.
 pub(super) const FILL_PATIENCE: Duration = Duration::from_secs(4);
 pub(super) const FILL_AGAIN: Duration = Duration::from_millis(500);
-
-/// After a fan-out a room rests this long for each of its sockets here, and what comes meanwhile goes out together: several
-/// events in one write to each. In a room of a few sockets that is less than the timer can do, and nothing waits.
-const REST: Duration = Duration::from_micros(40);
-const REST_AT_LEAST: Duration = Duration::from_millis(1);
-const REST_AT_MOST: Duration = Duration::from_millis(50);
 
 /// A chat with members here.
 pub(super) struct Room {
@@ -288,7 +282,7 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
             message = messages.next(), if resting_until.is_none() => match message {
                 Some(message) => {
                     room.receive_ready(&rooms, message, &mut messages).await;
-                    resting_until = rest_after(rooms.table().size_of(room.chat)).map(|rest| Instant::now() + rest);
+                    resting_until = rest::after(rooms.table().size_of(room.chat)).map(|rest| Instant::now() + rest);
                 }
                 None => return,
             },
@@ -334,12 +328,6 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
             }
         }
     }
-}
-
-/// For how long to rest after a fan-out to so many sockets.
-fn rest_after(sockets: usize) -> Option<Duration> {
-    let rest = REST.saturating_mul(u32::try_from(sockets).unwrap_or(u32::MAX));
-    (rest >= REST_AT_LEAST).then_some(rest.min(REST_AT_MOST))
 }
 
 type Look = BoxFuture<'static, (Option<Cursor>, Result<Events, Refusal>)>;
@@ -392,18 +380,4 @@ pub(super) fn overflown(sent: impl Future<Output = Result<(), BroadcastError>>) 
 /// `(body, {cursor, prev})`, the arguments of a log event.
 pub(super) fn arguments(event: &LoggedEvent) -> (&RawValue, impl Serialize) {
     (&event.data, At { cursor: event.cursor, prev: event.prev })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_large_rooms_rest_and_not_for_long() {
-        assert_eq!(rest_after(0), None);
-        assert_eq!(rest_after(2), None);
-        assert_eq!(rest_after(25), Some(Duration::from_millis(1)));
-        assert_eq!(rest_after(500), Some(Duration::from_millis(20)));
-        assert_eq!(rest_after(usize::MAX), Some(Duration::from_millis(50)));
-    }
 }

@@ -1,6 +1,7 @@
 //! From the log to the clients.
 
 use contract::{ChatId, event::Cursor};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
 
@@ -41,6 +42,34 @@ async fn events_reach_every_member_on_every_gateway_once_and_in_order() {
         assert_eq!(client.events_named("message:new")[0][0]["text"], "é👍");
     }
     assert!(stranger.events_named("message:new").is_empty());
+}
+
+/// Large enough for a rest after each fan-out, during which events gather.
+#[tokio::test]
+async fn a_large_room_gets_what_gathered_once_in_order_and_only_its_members() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (anna, ben, chat) = (Person::new(), Person::new(), ChatId::new());
+    world.join_quietly(chat, &[anna, ben]);
+    let devices = join_all((0..60).map(|_| world.client(&gateway, anna))).await;
+    let removed = world.client(&gateway, ben).await;
+
+    let mut expected = Vec::new();
+    for number in 0..30 {
+        expected.push(world.append(chat, "message:new", &json!({ "number": number }).to_string()).await);
+        if number == 14 {
+            world.append_with(chat, "chat:members", r#"{"change":{}}"#, &[ben]).await;
+        }
+    }
+    let cursors = |client: &Client| -> Vec<Cursor> {
+        positions(client, "message:new").into_iter().map(|(cursor, _)| cursor).collect()
+    };
+    for client in &devices {
+        client.wait("message:new", |args| args[0]["number"] == 29, SOON).await;
+        assert_eq!(cursors(client), expected);
+    }
+    removed.wait("chat:left", |args| args[0]["chatId"] == chat.to_string(), SOON).await;
+    assert_eq!(cursors(&removed), expected[..15]);
 }
 
 #[tokio::test]
