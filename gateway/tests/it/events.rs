@@ -168,7 +168,7 @@ async fn a_call_that_an_instance_did_not_live_to_answer_is_made_again() {
     let client = world.client(&gateway, Person::new()).await;
     let payload = json!({ "chatId": ChatId::new(), "clientId": "c1", "text": "hi" });
     let revive = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.left_unanswered("call.chat.send").await;
         world.answer("call.chat.send", |_| Ok(json!({ "created": true, "message": { "n": 1 } })));
     };
     let (ack, ()) = tokio::join!(client.request("message:send", payload.clone()), revive);

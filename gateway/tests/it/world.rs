@@ -34,6 +34,7 @@ use testkit::{
     rest::Rest,
     socketio::{Client, Driver},
 };
+use tokio::sync::watch;
 
 pub const SOON: Duration = Duration::from_secs(10);
 const KID: &str = "test";
@@ -48,6 +49,8 @@ pub struct World {
     pub driver: Driver,
     pub members: Arc<Mutex<HashMap<UserId, BTreeSet<ChatId>>>>,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
+    /// Subjects of the calls that were left without an answer.
+    unanswered: watch::Sender<Vec<String>>,
     key: SigningKey,
 }
 
@@ -92,6 +95,7 @@ impl World {
             driver: Driver::start().await,
             members: Arc::default(),
             answers: Arc::default(),
+            unanswered: watch::Sender::default(),
             key: SigningKey::from_bytes(&[7; 32]),
         };
         world.republish(true).await;
@@ -123,17 +127,17 @@ impl World {
     async fn serve(&self, nats: &Nats, subjects: &'static str) {
         let mut calls = nats.client().subscribe(subjects).await.unwrap();
         nats.client().flush().await.unwrap();
-        let (answers, nats) = (self.answers.clone(), nats.clone());
+        let (answers, unanswered, nats) = (self.answers.clone(), self.unanswered.clone(), nats.clone());
         tokio::spawn(async move {
             while let Some(call) = calls.next().await {
-                let (answers, nats) = (answers.clone(), nats.clone());
+                let (answers, unanswered, nats) = (answers.clone(), unanswered.clone(), nats.clone());
                 tokio::spawn(async move {
                     let body: Value = serde_json::from_slice(&call.payload).unwrap();
                     let answer = answers.lock().unwrap().get(call.subject.as_str()).cloned();
                     let outcome = match answer {
                         Some(answer) => answer(body),
                         None if call.subject.as_str() == "call.chat.read_log" => Ok(read_log(&nats, &body).await),
-                        None => return,
+                        None => return unanswered.send_modify(|calls| calls.push(call.subject.to_string())),
                     };
                     let Some(reply) = call.reply else { return };
                     match outcome {
@@ -159,6 +163,13 @@ impl World {
     /// From now on this call is not answered at all.
     pub fn silence(&self, subject: &str) {
         self.answers.lock().unwrap().remove(subject);
+    }
+
+    /// Waits until such a call has been left without an answer.
+    pub async fn left_unanswered(&self, subject: &str) {
+        let mut unanswered = self.unanswered.subscribe();
+        let left = unanswered.wait_for(|calls| calls.iter().any(|call| call == subject));
+        tokio::time::timeout(SOON, left).await.expect("a call").unwrap();
     }
 
     pub fn answer_by_default(&self) {
