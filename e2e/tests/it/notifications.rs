@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
-use testkit::{System, SystemOptions, eventually, push::PushService, rest::Rest, socketio::Driver};
+use testkit::{System, SystemOptions, eventually, push::PushService, rest::Rest, socketio::Driver, until};
 
 use crate::sight::{Person, SOON, person};
 
@@ -41,12 +41,13 @@ async fn assert_unread(person: &Person, expected: Value) -> Vec<Value> {
 const AFTER_A_DEATH: Duration = Duration::from_mins(1);
 
 async fn assert_unread_within(deadline: Duration, person: &Person, expected: Value) -> Vec<Value> {
-    eventually(&format!("unread: {expected}"), deadline, async || {
+    let mut last = Value::Null;
+    let found = until("the unread notifications", deadline, async || {
         let unread = list(person, "?unread=true").await;
-        let brief: Vec<Value> = unread.iter().map(|one| json!([one["type"], one["count"], one["preview"]])).collect();
-        (Value::from(brief) == expected).then_some(unread)
-    })
-    .await
+        last = unread.iter().map(|one| json!([one["type"], one["count"], one["preview"]])).collect();
+        (last == expected).then_some(unread)
+    });
+    found.await.unwrap_or_else(|late| panic!("{late}: {last}, not {expected}"))
 }
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn what_was_read_while_mail_was_down_is_read_though_something_was_delivere
     let delivered = ben.socket.request("message:delivered", json!({ "chatId": chat, "seq": 2 })).await;
     assert_eq!(delivered["ok"], true);
     system.start_again("mail", 0).await;
-    assert_unread(&ben, json!([["message", 1, "two"]])).await;
+    assert_unread_within(AFTER_A_DEATH, &ben, json!([["message", 1, "two"]])).await;
 }
 
 #[tokio::test]

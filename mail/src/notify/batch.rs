@@ -19,6 +19,7 @@ use super::{
     AGAIN, NotNow, Notify,
     plan::{self, Plan},
     store::Stored,
+    unless_raced,
 };
 
 /// Questions about audiences at a time.
@@ -126,6 +127,10 @@ impl Notify {
         if gone.is_empty() {
             return Ok(());
         }
+        unless_raced(|| self.read_all_in(&gone)).await
+    }
+
+    async fn read_all_in(&self, gone: &HashSet<(ChatId, UserId)>) -> Result<(), NotNow> {
         let users: Vec<UserId> = gone.iter().map(|(_, user)| *user).collect();
         let chats: Vec<ChatId> = gone.iter().map(|(chat, _)| *chat).collect();
         let mut over = self.store.unread_in(&users, &chats).await?;

@@ -15,7 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use service::absent;
 use sha2::Sha256;
 
-use super::{NotNow, Notify, announce::Step, quiet, store::Position};
+use super::{NotNow, Notify, announce::Step, quiet, store::Position, unless_raced};
 
 type Shared = Arc<Notify>;
 
@@ -59,8 +59,8 @@ pub async fn set_read(notify: Shared, set: SetRead) -> Result<Notification, Refu
 
 /// `call.mail.read_all`
 pub async fn read_all(notify: Shared, read: ReadAll) -> Result<Done, Refusal> {
-    let unread = notify.store.unread_of(read.actor.user_id).await?;
-    notify.read(unread).await.map_err(|error| absent("notifications", &error))?;
+    let all = || async { notify.read(notify.store.unread_of(read.actor.user_id).await?).await };
+    unless_raced(all).await.map_err(|error| absent("notifications", &error))?;
     Ok(Done {})
 }
 

@@ -41,6 +41,8 @@ const BATCHES: Batches = Batches { size: 2_048, linger: Duration::from_millis(10
 const ACK_WAIT: Duration = Duration::from_secs(15);
 /// What failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often what somebody else has changed meanwhile is tried, before it is left for later.
+const ATTEMPTS: usize = 4;
 /// The stream under the bucket `READS`.
 const READS: &str = "KV_READS";
 
@@ -141,6 +143,10 @@ impl Notify {
         if seen.is_empty() {
             return Ok(());
         }
+        unless_raced(|| self.try_read_seen(seen, added)).await
+    }
+
+    async fn try_read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>, added: bool) -> Result<(), NotNow> {
         let users: Vec<UserId> = seen.keys().map(|(_, user)| *user).collect::<HashSet<_>>().into_iter().collect();
         let chats: Vec<ChatId> = seen.keys().map(|(chat, _)| *chat).collect::<HashSet<_>>().into_iter().collect();
         let unread = self.store.unread_in(&users, &chats).await?;
@@ -158,22 +164,21 @@ impl Notify {
                 less.extend(Some(one).filter(|_| read > 0));
             }
         }
-        if !self.store.change(&less).await?.is_empty() {
-            return Err(NotNow::Raced);
-        }
-        for one in &less {
+        let raced = self.store.change(&less).await?;
+        for one in less.iter().filter(|one| one.chat_id.is_none_or(|chat| !raced.contains(&chat))) {
             self.say(one, NotificationEvent::Updated).await;
         }
-        self.read(over).await
+        self.read(over).await?;
+        if raced.is_empty() { Ok(()) } else { Err(NotNow::Raced) }
     }
 
     /// Reads notifications, tells their users' devices, and cancels the letters of those who have read everything.
+    /// [`NotNow::Raced`] where there is something new to some of them.
     async fn read(&self, over: Vec<Stored>) -> Result<(), NotNow> {
         let now = Time::now();
-        let ids: Vec<_> = over.iter().map(|one| one.id).collect();
-        self.store.read(&ids, now).await?;
+        let raced = self.store.read(&over, now).await?;
         let mut users = HashSet::new();
-        for mut one in over {
+        for mut one in over.into_iter().filter(|one| !raced.contains(&one.id)) {
             one.read_at = Some(now);
             users.insert(one.user_id);
             self.say(&one, NotificationEvent::Updated).await;
@@ -181,6 +186,20 @@ impl Notify {
         for user in users {
             self.cancel_digest_if_all_read(user).await;
         }
-        Ok(())
+        if raced.is_empty() { Ok(()) } else { Err(NotNow::Raced) }
     }
+}
+
+/// Tries anew, from what is there now, while somebody else gets ahead.
+async fn unless_raced<F>(attempt: impl Fn() -> F) -> Result<(), NotNow>
+where
+    F: Future<Output = Result<(), NotNow>>,
+{
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(NotNow::Raced) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }

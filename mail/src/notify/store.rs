@@ -1,7 +1,7 @@
 //! Notifications and settings in MongoDB; BSON stops here.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -277,10 +277,25 @@ impl Store {
         outcome.await.map_err(|error| refusal(&error))
     }
 
-    /// Reads these notifications, as far as they are unread.
-    pub async fn read(&self, ids: &[NotificationId], at: Time) -> Result<()> {
-        let unread = doc! { "_id": { "$in": texts(ids) }, "readAt": null };
-        self.notifications().update_many(unread, doc! { "$set": { "readAt": text(Some(at)) } }).await.map(|_| ())
+    /// Reads notifications that are still about nothing later than they were; answers those that meanwhile are.
+    pub async fn read(&self, unread: &[Stored], at: Time) -> Result<HashSet<NotificationId>> {
+        let mut by_seq: BTreeMap<Option<Seq>, Vec<NotificationId>> = BTreeMap::new();
+        for one in unread {
+            by_seq.entry(one.seq).or_default().push(one.id);
+        }
+        let set = doc! { "$set": { "readAt": text(Some(at)) } };
+        let statement = |(seq, ids): (&Option<Seq>, &Vec<NotificationId>)| {
+            let same = doc! { "_id": { "$in": texts(ids) }, "readAt": null, "seq": seq.map(int) };
+            doc! { "q": same, "u": set.clone(), "multi": true }
+        };
+        if self.update(by_seq.iter().map(statement).collect()).await? == unread.len() {
+            return Ok(HashSet::new());
+        }
+        // Some have been read by somebody else, which is as good.
+        let ids: Vec<_> = unread.iter().map(|one| one.id).collect();
+        let still = doc! { "_id": { "$in": texts(&ids) }, "readAt": null };
+        let still: Vec<Stored> = self.notifications().find(still).await?.try_collect().await?;
+        Ok(still.into_iter().map(|one| one.id).collect())
     }
 
     pub async fn unread_of(&self, user: UserId) -> std::result::Result<Vec<Stored>, Refusal> {
