@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use contract::{
     ChatId, Refusal, Time, UserId,
-    event::{Cursor, Event},
+    event::{Cursor, Event, Seq},
     storage::CHATS_BUCKET,
 };
 use moka::future::Cache;
@@ -17,6 +17,7 @@ use crate::{
     archive::Floor,
     decide::{Command, Decision, decide},
     log::{self, Appended, Entry, LogError},
+    slot::Slot,
     state::ChatState,
 };
 
@@ -35,18 +36,6 @@ pub struct Chats {
     floor: Floor,
     log_events: u64,
     at_hand: Cache<ChatId, Arc<Mutex<Slot>>>,
-}
-
-/// What this instance knows of one chat.
-#[derive(Debug, Default)]
-struct Slot {
-    state: Option<Arc<ChatState>>,
-    /// When the log was last read to its end.
-    read_at: Option<Instant>,
-    /// Events the snapshot in the bucket had, as far as known.
-    snapshot: u64,
-    /// Events known to be archived.
-    archived: u64,
 }
 
 /// What a command led to.
@@ -111,19 +100,19 @@ impl Chats {
     ///
     /// A refusal is only given on a state that is up to date, and an append only succeeds on one.
     pub async fn execute(&self, chat: ChatId, actor: UserId, command: &Command) -> Result<Done, Refusal> {
-        let done = self.try_execute(chat, actor, command, None).await?;
-        done.ok_or_else(|| Refusal::unavailable("The chat is very busy; please try again."))
+        self.try_execute(chat, actor, command, None).await?.ok_or_else(busy)
     }
 
-    /// The same, but only while the log stands at `cursor`: `None` if it has moved.
-    pub async fn execute_at(
+    /// The same for a command on the message `seq` as it was when the log stood at `cursor`: `None` if it may have changed
+    /// since.
+    pub async fn execute_on(
         &self,
-        cursor: Cursor,
+        (seq, cursor): (Seq, Cursor),
         chat: ChatId,
         actor: UserId,
         command: &Command,
     ) -> Result<Option<Done>, Refusal> {
-        self.try_execute(chat, actor, command, Some(cursor)).await
+        self.try_execute(chat, actor, command, Some((seq, cursor))).await
     }
 
     async fn try_execute(
@@ -131,7 +120,7 @@ impl Chats {
         chat: ChatId,
         actor: UserId,
         command: &Command,
-        only_at: Option<Cursor>,
+        on: Option<(Seq, Cursor)>,
     ) -> Result<Option<Done>, Refusal> {
         let slot = self.slot(chat).await;
         let mut slot = slot.lock().await;
@@ -142,7 +131,7 @@ impl Chats {
         }
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            if only_at.is_some() && slot.state.as_ref().map(|state| state.cursor) != only_at {
+            if on.is_some_and(|(seq, cursor)| slot.may_have_changed(seq, cursor)) {
                 return Ok(None);
             }
             let decision = match decide(chat, slot.state.as_deref(), actor, command, Time::now()) {
@@ -167,7 +156,7 @@ impl Chats {
             match log::append(&self.nats, chat, slot.state.as_deref(), &entry).await {
                 Ok(Appended::At(cursor)) => {
                     slot.read_at = Some(Instant::now());
-                    advance(&mut slot.state, &event, cursor);
+                    slot.advance(&event, cursor);
                     self.snapshot(&mut slot);
                     let state = slot.state.clone().ok_or_else(Refusal::internal)?;
                     return Ok(Some(Done::Appended { event, body, state }));
@@ -181,7 +170,7 @@ impl Chats {
                 Err(error) => return Err(absent("the log", &error)),
             }
         }
-        Ok(None)
+        Err(busy())
     }
 
     async fn slot(&self, chat: ChatId) -> Arc<Mutex<Slot>> {
@@ -191,16 +180,14 @@ impl Chats {
     /// Takes in what the log has beyond what is known.
     async fn refresh(&self, chat: ChatId, slot: &mut Slot) -> Result<(), Refusal> {
         if slot.state.is_none() {
-            slot.state = self.load_snapshot(chat).await?.map(Arc::new);
-            slot.snapshot = slot.state.as_ref().map_or(0, |state| state.events);
+            slot.begin(self.load_snapshot(chat).await?);
         }
         let from = slot.state.as_ref().map_or(0, |state| state.cursor) + 1;
         let read_at = Instant::now();
         let mut beginless = false;
-        let state = &mut slot.state;
         let replayed = log::replay(&self.nats, chat, from, |logged, event| {
-            advance(state, &event, logged.sequence);
-            beginless |= state.is_none();
+            slot.advance(&event, logged.sequence);
+            beginless |= slot.state.is_none();
         })
         .await;
         match replayed {
@@ -263,12 +250,10 @@ impl Chats {
     }
 }
 
-/// Takes one event in; the state is copied only while somebody else looks at it.
-fn advance(state: &mut Option<Arc<ChatState>>, event: &Event, cursor: Cursor) {
-    match state {
-        Some(state) => Arc::make_mut(state).apply(event, cursor),
-        None => *state = ChatState::begin(event, cursor).map(Arc::new),
-    }
+/// It lost every race.
+#[must_use]
+pub fn busy() -> Refusal {
+    Refusal::unavailable("The chat is very busy; please try again.")
 }
 
 /// The log cannot be read: `unavailable` where NATS is away, `internal` where what it holds is not readable.

@@ -20,6 +20,7 @@ pub mod project;
 mod properties;
 mod rebuild;
 mod receipts;
+mod slot;
 pub mod state;
 mod storage;
 mod store;
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use contract::{UserId, event::Event};
 use service::{Caller, Service, StartError, StopError, chain};
 
-use crate::{archive::Floor, chats::Chats, history::Reader, state::ChatState};
+use crate::{archive::Floor, chats::Chats, history::Reader, messages::AtHand, state::ChatState};
 pub use crate::{config::Config, rebuild::rebuild};
 
 /// What every handler works with; cheap to clone.
@@ -40,6 +41,7 @@ pub use crate::{config::Config, rebuild::rebuild};
 pub struct App {
     chats: Chats,
     reader: Reader,
+    at_hand: AtHand,
     caller: Caller,
 }
 
@@ -77,7 +79,8 @@ impl Chat {
         archive::run(&service, mongo.clone());
 
         let chats = Chats::new(nats.clone(), floor.clone(), log_events, config.chat.chats_at_hand);
-        let app = App { chats, reader: Reader { nats, mongo, floor }, caller: service.caller() };
+        let app =
+            App { chats, reader: Reader { nats, mongo, floor }, at_hand: AtHand::default(), caller: service.caller() };
         service
             .endpoints(app)
             .serve(conversations::create)
@@ -90,10 +93,10 @@ impl Chat {
             .serve(membership::remove)
             .serve(membership::set_role)
             .serve_here(messages::send)
-            .serve(messages::edit)
-            .serve(messages::delete)
-            .serve(messages::add_reaction)
-            .serve(messages::remove_reaction)
+            .serve_here(messages::edit)
+            .serve_here(messages::delete)
+            .serve_here(messages::add_reaction)
+            .serve_here(messages::remove_reaction)
             .serve_here(audience::audiences)
             .serve(receipts::mark)
             .serve(typing::set)

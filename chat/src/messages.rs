@@ -1,5 +1,7 @@
 //! Messages: send, edit, delete, react.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use contract::{
     ChatId, Refusal, UserId,
@@ -7,16 +9,38 @@ use contract::{
     event::{Cursor, Message, Seq},
 };
 
+use moka::future::Cache;
+use tokio::{sync::Mutex, time::Instant};
+
 use crate::{
     App,
     catchup::raw,
-    chats::{self, refusal},
+    chats::{self, busy, refusal},
     decide::Command,
     fold, log,
 };
 
-/// Lost races before a change of a message is given up.
-const ATTEMPTS: usize = 16;
+/// Messages that were changed lately: how many are kept at hand, and for how long after the last change.
+const AT_HAND: u64 = 1_024;
+const LATELY: Duration = Duration::from_secs(10);
+/// Another instance that changes the same message again and again is tried against for this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The messages that are being changed: a message that many react to at once is read once. Cheap to clone.
+#[derive(Clone)]
+pub struct AtHand(Cache<(ChatId, Seq), Arc<Mutex<Option<Version>>>>);
+
+/// A message, and where the log stood when it was so.
+struct Version {
+    message: Message,
+    cursor: Cursor,
+}
+
+impl Default for AtHand {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(AT_HAND).time_to_idle(LATELY).build())
+    }
+}
 
 /// `call.chat.send`: a repeated `clientId` is answered with the original.
 pub async fn send(app: App, send: SendMessage) -> Result<SentMessage, Refusal> {
@@ -64,8 +88,8 @@ pub async fn remove_reaction(app: App, react: RemoveReaction) -> Result<Message,
     change(&app, react.chat_id, react.actor.user_id, react.seq, command).await
 }
 
-/// Decides on a message as it is now and answers it as it is afterwards. The message is read outside of the chat's
-/// lock, so it counts only if the log has not moved since.
+/// Decides on a message as it is now and answers it as it is afterwards. It is read outside of the chat's lock, so that
+/// messages are sent meanwhile however long that takes; those who change the same one go one after the other.
 async fn change(
     app: &App,
     chat: ChatId,
@@ -73,19 +97,32 @@ async fn change(
     seq: Seq,
     command: impl Fn(Box<Message>) -> Command,
 ) -> Result<Message, Refusal> {
-    for _ in 0..ATTEMPTS {
-        let state = app.chats.current_for(chat, user).await?;
-        let mut message = app.reader.one(&state, seq).await?;
-        let command = command(Box::new(message.clone()));
-        match app.chats.execute_at(state.cursor, chat, user, &command).await? {
-            Some(chats::Done::Appended { event, .. }) => {
-                fold::change(&mut message, &event);
-                return Ok(message);
+    let hand = app.at_hand.0.get_with((chat, seq), async { Arc::default() }).await;
+    let mut hand = hand.lock().await;
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        let version = match hand.take() {
+            Some(version) => version,
+            None => read(app, chat, user, seq).await?,
+        };
+        let version = hand.insert(version);
+        let command = command(Box::new(version.message.clone()));
+        match app.chats.execute_on((seq, version.cursor), chat, user, &command).await? {
+            Some(chats::Done::Appended { event, state, .. }) => {
+                fold::change(&mut version.message, &event);
+                version.cursor = state.cursor;
+                return Ok(version.message.clone());
             }
-            Some(chats::Done::Unchanged(_)) => return Ok(message),
+            Some(chats::Done::Unchanged(_)) => return Ok(version.message.clone()),
             Some(chats::Done::Before(_)) => return Err(Refusal::internal()),
-            None => {}
+            // Another instance has changed it.
+            None => *hand = None,
         }
     }
-    Err(Refusal::unavailable("The chat is very busy; please try again."))
+    Err(busy())
+}
+
+async fn read(app: &App, chat: ChatId, user: UserId, seq: Seq) -> Result<Version, Refusal> {
+    let state = app.chats.current_for(chat, user).await?;
+    Ok(Version { message: app.reader.one(&state, seq).await?, cursor: state.cursor })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::{
-    Refusal, SessionId,
+    ChatId, Refusal, Request, SessionId,
     chat::{SendMessage, SentMessage},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,6 +45,12 @@ impl App {
     pub async fn send(&self, send: SendMessage) -> Result<SentMessage, Refusal> {
         let writer = self.rooms.writer_of(send.message.chat_id).filter(|_| rand::random_range(0..ANY) > 0);
         self.calls.idempotent_at(writer.as_deref(), &send).await
+    }
+
+    /// Edits, deletes, or reacts to, a message of a chat by the same instance, once: two that change one chat at a time keep
+    /// each other from it.
+    pub async fn change<R: Request>(&self, chat: ChatId, change: &R) -> Result<R::Reply, Refusal> {
+        self.calls.call_at(self.rooms.writer_of(chat).as_deref(), change).await
     }
 
     /// A session has just been revoked here: nobody should get in before the watch says so.

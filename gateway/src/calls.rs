@@ -27,8 +27,16 @@ impl Calls {
         self.caller.call(request).await
     }
 
-    /// The same, at first of this instance, which is likely to be the quickest. One that is gone, or hangs, is no reason not to
-    /// ask another.
+    /// The same, of this instance, and of any where that is gone.
+    pub async fn call_at<R: Request>(&self, instance: Option<&str>, request: &R) -> Result<R::Reply, Refusal> {
+        match instance {
+            Some(instance) => self.caller.call_instance_or_any_once(instance, request).await,
+            None => self.call(request).await,
+        }
+    }
+
+    /// The same for what may be done twice, at first of this instance, which is likely to be the quickest. One that is gone,
+    /// or hangs, is no reason not to ask another.
     pub async fn idempotent_at<R: Request>(&self, instance: Option<&str>, request: &R) -> Result<R::Reply, Refusal> {
         let Some(instance) = instance else { return self.idempotent(request).await };
         self.caller.within(SECOND_TRY).call_instance_or_any(instance, FIRST_TRY, request).await

@@ -10,6 +10,28 @@ use crate::{Trace, absent, fault};
 /// How long a call may take, unless told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why a call failed.
+enum Failed {
+    /// The server knows of nobody who serves the subject: it has gone to no one.
+    Nobody(Refusal),
+    /// Somebody refused, or it is not known how far it got.
+    Other(Refusal),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Other(refusal)
+    }
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Nobody(refusal) | Failed::Other(refusal) => refusal,
+        }
+    }
+}
+
 /// Calls services over NATS; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -34,12 +56,12 @@ impl Caller {
     /// `unavailable` where nobody serves the subject (at once), where no answer came in time, or NATS is away;
     /// otherwise what the service refused with.
     pub async fn call<R: Request>(&self, request: &R) -> Result<R::Reply, Refusal> {
-        self.call_at(R::SUBJECT.to_owned(), request).await
+        self.call_at(R::SUBJECT.to_owned(), request).await.map_err(Refusal::from)
     }
 
     /// Calls this very instance; the same, and `unavailable` at once where it is no longer there.
     pub async fn call_instance<R: Request>(&self, instance: &str, request: &R) -> Result<R::Reply, Refusal> {
-        self.call_at(format!("{}.{instance}", R::SUBJECT), request).await
+        self.call_at(here::<R>(instance), request).await.map_err(Refusal::from)
     }
 
     /// The same, and where that is of no avail within `patience`, any instance: for what may be done twice.
@@ -55,24 +77,41 @@ impl Caller {
         }
     }
 
-    async fn call_at<R: Request>(&self, subject: String, request: &R) -> Result<R::Reply, Refusal> {
+    /// Calls this instance, and any only where it is no longer there, so that nothing is done twice.
+    pub async fn call_instance_or_any_once<R: Request>(
+        &self,
+        instance: &str,
+        request: &R,
+    ) -> Result<R::Reply, Refusal> {
+        match self.call_at(here::<R>(instance), request).await {
+            Err(Failed::Nobody(_)) => self.call(request).await,
+            outcome => outcome.map_err(Refusal::from),
+        }
+    }
+
+    async fn call_at<R: Request>(&self, subject: String, request: &R) -> Result<R::Reply, Failed> {
         let body = serde_json::to_vec(request).map_err(|error| fault(R::SUBJECT, &error))?;
         let mut headers = HeaderMap::new();
         headers.insert(headers::TRACEPARENT, Trace::current().child().to_string());
         let request = async_nats::Request::new().payload(body.into()).headers(headers).timeout(Some(self.timeout));
         let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::MaxPayloadExceeded => Refusal::new(Code::TooLarge, "The request is too large."),
-            RequestErrorKind::InvalidSubject => fault(R::SUBJECT, &error),
-            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut | RequestErrorKind::Other => {
-                absent(R::SUBJECT, &error)
-            }
+            RequestErrorKind::MaxPayloadExceeded => Refusal::new(Code::TooLarge, "The request is too large.").into(),
+            RequestErrorKind::InvalidSubject => fault(R::SUBJECT, &error).into(),
+            RequestErrorKind::NoResponders => Failed::Nobody(absent(R::SUBJECT, &error)),
+            RequestErrorKind::TimedOut | RequestErrorKind::Other => absent(R::SUBJECT, &error).into(),
         })?;
         match reply.headers.as_ref().filter(|headers| headers.get(NATS_SERVICE_ERROR_CODE).is_some()) {
             Some(headers) => Err(headers
                 .get(headers::REFUSAL)
                 .and_then(|json| serde_json::from_str(json.as_str()).ok())
-                .unwrap_or_else(Refusal::internal)),
-            None => serde_json::from_slice(&reply.payload).map_err(|error| fault(R::SUBJECT, &error)),
+                .unwrap_or_else(Refusal::internal)
+                .into()),
+            None => serde_json::from_slice(&reply.payload).map_err(|error| fault(R::SUBJECT, &error).into()),
         }
     }
+}
+
+/// The subject at which an instance serves this: see [`Nats::instance`](crate::Nats::instance).
+fn here<R: Request>(instance: &str) -> String {
+    format!("{}.{instance}", R::SUBJECT)
 }

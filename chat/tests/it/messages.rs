@@ -1,12 +1,14 @@
 //! Messages: sent once whatever happens, numbered without gaps, read back as they are.
 
+use std::collections::BTreeSet;
+
 use contract::{
-    Code,
+    Code, UserId,
     chat::{AddReaction, DeleteMessage, EditMessage, GetHistory, RemoveReaction, SendMessage},
     text::{Emoji, MessageText},
 };
 use futures::future::join_all;
-use testkit::eventually;
+use testkit::{Mongo, eventually};
 
 use crate::world::{SOON, World, actor, new_message, people};
 
@@ -107,6 +109,96 @@ async fn edits_deletes_and_reactions_show_at_once_and_in_the_archive() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_hundred_who_react_to_one_message_through_two_instances_are_all_on_it() {
+    let world = World::start().await;
+    let (_one, _other) = (world.chat().await, world.chat().await);
+    let crowd: Vec<UserId> = (0..100).map(|_| UserId::new()).collect();
+    let chat_id = world.group(crowd[0], &crowd[1..]).await.id;
+    let seq = world.send(chat_id, crowd[0], "who comes?").await.seq;
+    let [thumb, heart] = ["👍", "❤️"].map(|emoji| Emoji::new(emoji).unwrap());
+
+    let react = async |who: &UserId| {
+        let both = [&thumb, &heart].map(|emoji| AddReaction { actor: actor(*who), chat_id, seq, emoji: emoji.clone() });
+        for reaction in both {
+            world.call(reaction).await.unwrap();
+        }
+        let remove = RemoveReaction { actor: actor(*who), chat_id, seq, emoji: heart.clone() };
+        world.call(remove).await.unwrap()
+    };
+    let answers = join_all(crowd.iter().map(react)).await;
+
+    for (who, answer) in crowd.iter().zip(&answers) {
+        assert!(answer.reactions[&thumb].contains(who));
+        assert!(answer.reactions.get(&heart).is_none_or(|hearts| !hearts.contains(who)));
+    }
+    let history = world.history(chat_id, crowd[0]).await.unwrap();
+    let all: BTreeSet<UserId> = history[0].reactions[&thumb].iter().copied().collect();
+    assert_eq!((all, history[0].reactions.len()), (crowd.iter().copied().collect(), 1));
+}
+
+#[tokio::test]
+async fn changes_and_messages_of_a_busy_chat_do_not_keep_each_other_waiting() {
+    let world = World::start().await;
+    let (_one, _other) = (world.chat().await, world.chat().await);
+    let [anna, ben] = people();
+    let chat_id = world.direct(anna, ben).await.chat.id;
+    for n in 1..=40 {
+        world.send(chat_id, anna, &format!("m{n}")).await;
+    }
+    let text = |seq| MessageText::new(format!("m{seq}, corrected")).unwrap();
+    let edit = async |seq| {
+        let edit = EditMessage { actor: actor(anna), chat_id, seq, text: text(seq), mentions: vec![] };
+        world.call(edit).await.map(|edited| (edited.seq, edited.text))
+    };
+    let react = async |seq| {
+        let react = AddReaction { actor: actor(ben), chat_id, seq, emoji: Emoji::new("👍").unwrap() };
+        world.call(react).await
+    };
+    let texts: Vec<String> = (0..120).map(|n| format!("more {n}")).collect();
+    let (sent, edited, reacted) = tokio::join!(
+        join_all(texts.iter().map(|text| world.try_send(chat_id, ben, text))),
+        join_all((1..=40).map(edit)),
+        join_all((1..=40).map(react)),
+    );
+
+    assert!(sent.iter().all(Result::is_ok) && reacted.iter().all(Result::is_ok), "{sent:?} {reacted:?}");
+    let edited: Vec<_> = edited.into_iter().map(Result::unwrap).collect();
+    assert_eq!(edited, (1..=40).map(|seq| (seq, text(seq))).collect::<Vec<_>>());
+    let history = world.history(chat_id, anna).await.unwrap();
+    assert_eq!(history.len(), 160);
+    for message in &history[..40] {
+        assert_eq!((&message.text, message.reactions.len()), (&text(message.seq), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_the_archive_holds_up_no_message() {
+    let world = World::with(Mongo::start().await, 10_000).await;
+    let _chat = world.chat().await;
+    let [anna, ben] = people();
+    let chat_id = world.direct(anna, ben).await.chat.id;
+    // So many that nobody knows any more where the log tells of the first.
+    for n in 1..=300 {
+        world.send(chat_id, anna, &format!("m{n}")).await;
+    }
+    let archived = async || (world.archived("messages").await.len() == 300).then_some(());
+    eventually("the archive has them", SOON, archived).await;
+
+    world.mongo.pause();
+    let text = MessageText::new("new").unwrap();
+    let edit = EditMessage { actor: actor(anna), chat_id, seq: 1, text: text.clone(), mentions: vec![] };
+    let mut edit = std::pin::pin!(world.call(edit));
+    let texts: Vec<String> = (0..20).map(|n| format!("meanwhile {n}")).collect();
+    tokio::select! {
+        edited = &mut edit => panic!("it did not wait: {edited:?}"),
+        sent = join_all(texts.iter().map(|text| world.send(chat_id, ben, text))) => assert_eq!(sent.len(), 20),
+    }
+    world.mongo.resume();
+    assert_eq!(edit.await.unwrap().text, text);
+    assert_eq!(world.history(chat_id, ben).await.unwrap().len(), 320);
 }
 
 #[tokio::test]

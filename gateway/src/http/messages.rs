@@ -79,7 +79,7 @@ async fn edit(
     Path((chat_id, seq)): Path<(ChatId, Seq)>,
     Json(Edit { text, mentions }): Json<Edit>,
 ) -> Result<Answer<Message>, Problem> {
-    Ok(Answer(app.calls.call(&EditMessage { actor, chat_id, seq, text, mentions }).await?))
+    Ok(Answer(app.change(chat_id, &EditMessage { actor, chat_id, seq, text, mentions }).await?))
 }
 
 async fn remove(
@@ -87,7 +87,7 @@ async fn remove(
     actor: Actor,
     Path((chat_id, seq)): Path<(ChatId, Seq)>,
 ) -> Result<Answer<Message>, Problem> {
-    Ok(Answer(app.calls.call(&DeleteMessage { actor, chat_id, seq }).await?))
+    Ok(Answer(app.change(chat_id, &DeleteMessage { actor, chat_id, seq }).await?))
 }
 
 async fn add_reaction(
@@ -95,7 +95,7 @@ async fn add_reaction(
     actor: Actor,
     Path((chat_id, seq, emoji)): Path<(ChatId, Seq, String)>,
 ) -> Result<Answer<Message>, Problem> {
-    Ok(Answer(app.calls.call(&AddReaction { actor, chat_id, seq, emoji: parse_emoji(emoji)? }).await?))
+    Ok(Answer(app.change(chat_id, &AddReaction { actor, chat_id, seq, emoji: parse_emoji(emoji)? }).await?))
 }
 
 async fn remove_reaction(
@@ -103,7 +103,7 @@ async fn remove_reaction(
     actor: Actor,
     Path((chat_id, seq, emoji)): Path<(ChatId, Seq, String)>,
 ) -> Result<Answer<Message>, Problem> {
-    Ok(Answer(app.calls.call(&RemoveReaction { actor, chat_id, seq, emoji: parse_emoji(emoji)? }).await?))
+    Ok(Answer(app.change(chat_id, &RemoveReaction { actor, chat_id, seq, emoji: parse_emoji(emoji)? }).await?))
 }
 
 fn parse_emoji(emoji: String) -> Result<Emoji, Refusal> {

@@ -27,7 +27,7 @@ pub(super) struct Edit {
 
 pub(super) async fn edit(app: &App, actor: Actor, edit: Edit) -> Result<Ack, Refusal> {
     let Edit { chat_id, seq, text, mentions } = edit;
-    Ok(Ack::Message(Box::new(app.calls.call(&EditMessage { actor, chat_id, seq, text, mentions }).await?)))
+    Ok(Ack::Message(Box::new(app.change(chat_id, &EditMessage { actor, chat_id, seq, text, mentions }).await?)))
 }
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ pub(super) struct OfMessage {
 }
 
 pub(super) async fn delete(app: &App, actor: Actor, OfMessage { chat_id, seq }: OfMessage) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&DeleteMessage { actor, chat_id, seq }).await?)))
+    Ok(Ack::Message(Box::new(app.change(chat_id, &DeleteMessage { actor, chat_id, seq }).await?)))
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ pub(super) async fn add_reaction(
     actor: Actor,
     React { chat_id, seq, emoji }: React,
 ) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&AddReaction { actor, chat_id, seq, emoji }).await?)))
+    Ok(Ack::Message(Box::new(app.change(chat_id, &AddReaction { actor, chat_id, seq, emoji }).await?)))
 }
 
 pub(super) async fn remove_reaction(
@@ -62,5 +62,5 @@ pub(super) async fn remove_reaction(
     actor: Actor,
     React { chat_id, seq, emoji }: React,
 ) -> Result<Ack, Refusal> {
-    Ok(Ack::Message(Box::new(app.calls.call(&RemoveReaction { actor, chat_id, seq, emoji }).await?)))
+    Ok(Ack::Message(Box::new(app.change(chat_id, &RemoveReaction { actor, chat_id, seq, emoji }).await?)))
 }

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
 
-use crate::world::{Person, SOON, World};
+use crate::world::{Person, SOON, World, message_json};
 
 /// `{cursor, prev}` of the log events a client got of this name.
 fn positions(client: &Client, event: &str) -> Vec<(Cursor, Cursor)> {
@@ -283,4 +283,39 @@ async fn a_message_goes_to_the_instance_that_appended_last_or_else_to_any() {
     world.silence("call.chat.send.other");
     let message = json!({ "chatId": chat, "clientId": "last", "text": "t" });
     assert_eq!(client.request("message:send", message).await["message"]["by"], "any");
+}
+
+#[tokio::test]
+async fn a_change_goes_to_that_instance_and_to_no_other_where_it_does_not_answer() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (person, chat) = (Person::new(), ChatId::new());
+    world.join_quietly(chat, &[person]);
+    let client = world.client(&gateway, person).await;
+    let verbs = ["edit", "delete_message", "add_reaction", "remove_reaction"];
+    let answer = |verb: &str, by: &'static str| {
+        let subject = if by == "any" { format!("call.chat.{verb}") } else { format!("call.chat.{verb}.{by}") };
+        world.answer(&subject, move |_| Ok(message_json(chat, person, by)));
+    };
+    for verb in verbs {
+        answer(verb, "any");
+        answer(verb, "there");
+    }
+    let of_message = json!({ "chatId": chat, "seq": 1, "text": "t", "emoji": "👍" });
+    let answered = async || {
+        let events = ["message:edit", "message:delete", "reaction:add", "reaction:remove"];
+        let acks = join_all(events.map(|event| client.request(event, of_message.clone()))).await;
+        acks.iter()
+            .map(|ack| ack["message"]["text"].as_str().unwrap_or(&ack.to_string()).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(answered().await, ["any"; 4]);
+    world.append_by("there", chat).await;
+    client.wait("message:new", |args| args[0]["by"] == "there", SOON).await;
+    assert_eq!(answered().await, ["there"; 4]);
+    // One that has it may have done it: nobody else is asked.
+    world.silence("call.chat.edit.hangs");
+    world.append_by("hangs", chat).await;
+    client.wait("message:new", |args| args[0]["by"] == "hangs", SOON).await;
+    assert_eq!(client.request("message:edit", of_message).await["error"]["code"], "unavailable");
 }

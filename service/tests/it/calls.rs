@@ -7,7 +7,7 @@ use contract::{
     chat::{GetRooms, Rooms},
     user::{GetJwks, KnownUsers},
 };
-use service::{Caller, Trace};
+use service::{Caller, Service, Trace};
 use testkit::{Nats, eventually};
 
 use crate::world::{SOON, service};
@@ -47,6 +47,30 @@ async fn every_outcome_of_a_handler_is_answered() {
     assert!(begun.elapsed() < Duration::from_secs(2));
     // After a panic and a hanging call it serves on.
     assert_eq!(caller.call(&asked(4)).await.unwrap().user_ids.len(), 4);
+}
+
+#[tokio::test]
+async fn one_instance_is_called_and_any_only_where_nothing_is_done_twice() {
+    let nats = Nats::start().await;
+    let (one, other) = (service(&nats, "user").await, service(&nats, "user").await);
+    // The ids of the one it came to are more than were asked for.
+    let serve = async |service: &Service, more: usize| {
+        let known = move |(): (), mut request: KnownUsers| async move {
+            request.user_ids.extend((0..more).map(|_| contract::UserId::new()));
+            known((), request).await
+        };
+        service.endpoints(()).serve_here(known).open().await.unwrap();
+    };
+    serve(&one, 10).await;
+    serve(&other, 20).await;
+    let caller = Caller::new(nats.connect("gateway").await);
+    let instance = other.nats().instance().to_owned();
+    for _ in 0..8 {
+        let known = caller.call_instance_or_any_once(&instance, &asked(3)).await.unwrap();
+        assert_eq!(known.user_ids.len(), 23);
+    }
+    let known = caller.call_instance_or_any_once("gone", &asked(3)).await.unwrap();
+    assert!([13, 23].contains(&known.user_ids.len()));
 }
 
 #[tokio::test]
