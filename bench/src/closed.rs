@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 
 use crate::{
@@ -39,16 +39,19 @@ struct Place {
     refused: Refusals,
 }
 
-/// Lets so many places `act` until the window is over; `act` gets the place's number. Its error is the run's.
+/// Lets so many places `act` until the window is over; `act` gets the place's number. Its error is the run's. They begin one
+/// after the other until the window opens: then all of them are under way, and how they came is over.
 pub async fn run<A>(places: usize, window: Window, act: impl Fn(usize) -> A + Clone + Send + 'static) -> Result<Rate>
 where
     A: Future<Output = Result<Result<(), Refused>>> + Send,
 {
     let mut running = JoinSet::new();
+    let (start, opens) = (Instant::now(), Instant::from(window.from));
     for place in 0..places {
         let act = act.clone();
         running.spawn(async move {
             let mut seen = Place::default();
+            sleep_until(start + (opens - start).mul_f64(decimal(place as u64) / decimal(places as u64))).await;
             while std::time::Instant::now() < window.to {
                 // What is still under way at the end is given up: there may be much, and it does not count.
                 match timeout_at(window.to.into(), seen.count(window, act(place))).await {

@@ -199,7 +199,7 @@ impl Heard {
                     let _ = waiting.send((*args).to_owned());
                 }
             }
-            Packet::Event { name, args } if name.starts_with("message:") || name.starts_with("chat:") => {
+            Packet::Event { name, args } if of_chats(name) => {
                 let (data, at): (Data<'_>, Option<At>) =
                     client::first_two(args).with_context(|| format!("event {name} {args}"))?;
                 // Without a place it is no event of the log: a receipt, or `chat:joined`.
@@ -211,6 +211,11 @@ impl Heard {
         }
         Ok(())
     }
+}
+
+/// Whether an event may be one of a chat's log.
+fn of_chats(event: &str) -> bool {
+    ["message:", "chat:", "reaction:"].iter().any(|of| event.starts_with(of))
 }
 
 impl Logged {

@@ -12,11 +12,12 @@ use std::{
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Client;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Options;
 use crate::{
+    client,
     follow::{Faults, Follower},
     latency::{Latencies, Times, Window},
     people::{self, Chat, Person},
@@ -26,16 +27,20 @@ use crate::{
 };
 
 /// What people do, and how often in a hundred times.
-const ACTIONS: [(Action, u32); 8] = [
+const ACTIONS: [(Action, u32); 10] = [
     (Action::Write, 20),
     (Action::WriteGroup, 5),
-    (Action::Read, 25),
+    (Action::Edit, 3),
+    (Action::React, 7),
+    (Action::Read, 20),
     (Action::Type, 20),
     (Action::Watch, 5),
-    (Action::History, 10),
-    (Action::List, 10),
-    (Action::Reconnect, 5),
+    (Action::History, 8),
+    (Action::List, 8),
+    (Action::Reconnect, 4),
 ];
+/// How far back in a group people react.
+const LATEST: usize = 10;
 /// Connections made at a time before anything is measured.
 const AT_A_TIME: usize = 16;
 /// How one kind of action went.
@@ -52,6 +57,10 @@ pub enum Action {
     /// A message to a direct chat, until it is acknowledged; to a group.
     Write,
     WriteGroup,
+    /// Of what one wrote last to the group.
+    Edit,
+    /// To one of the newest messages of the group, or a reaction taken back.
+    React,
     /// `message:read` of the last message known.
     Read,
     /// `typing:start`
@@ -71,6 +80,8 @@ struct Somebody {
     person: Person,
     follower: Follower,
     chats: Vec<Arc<Chat>>,
+    /// Number of what they wrote last to the group; 0 before.
+    wrote: AtomicU64,
     /// Between a cut and having caught up; somebody else acts meanwhile.
     away: AtomicBool,
 }
@@ -106,6 +117,7 @@ impl Town {
             follower: Follower::new(person.seat(system), chats.iter().map(|chat| (chat.id.as_str(), chat.cursor))),
             person,
             chats,
+            wrote: AtomicU64::new(0),
             away: AtomicBool::new(false),
         };
         let people: Vec<_> = people.into_iter().zip(of).map(somebody).collect();
@@ -146,7 +158,7 @@ impl Town {
         somebody: &Somebody,
         refusals: &mut Refusals,
     ) -> Result<Result<(), Refused>> {
-        let Somebody { person, follower, chats, .. } = somebody;
+        let Somebody { person, follower, chats, wrote, .. } = somebody;
         let direct = &chats[rand::random_range(0..chats.len().max(2) - 1)];
         let group = chats.last().unwrap_or(direct);
         let number = self.number.fetch_add(1, Ordering::Relaxed);
@@ -154,11 +166,31 @@ impl Town {
         let message = |chat: &Chat| json!({ "chatId": chat.id, "clientId": number.to_string(), "text": "Hello" });
         let answer = match action {
             Action::Write => follower.ask("message:send", &message(direct)).await?,
-            Action::WriteGroup => follower.ask("message:send", &message(group)).await?,
+            Action::WriteGroup => {
+                let answer = follower.ask("message:send", &message(group)).await?;
+                if let Ok(ack) = &answer {
+                    wrote.store(seq_of(ack)?, Ordering::Relaxed);
+                }
+                answer
+            }
+            Action::Edit => {
+                let seq = wrote.load(Ordering::Relaxed);
+                // They have written nothing yet.
+                if seq == 0 {
+                    return Ok(Ok(()));
+                }
+                let text = format!("Hello, corrected {number}");
+                follower.ask("message:edit", &json!({ "chatId": group.id, "seq": seq, "text": text })).await?
+            }
+            Action::React => {
+                let Some(last) = newest(follower, group) else { return Ok(Ok(())) };
+                let seq = last.saturating_sub(rand::random_range(0..LATEST as u64)).max(1);
+                let event = if number.is_multiple_of(2) { "reaction:add" } else { "reaction:remove" };
+                follower.ask(event, &json!({ "chatId": group.id, "seq": seq, "emoji": "👍" })).await?
+            }
             Action::Read => {
-                let known = follower.inbox(|inbox| inbox.seqs(&group.id).iter().copied().max());
                 // There is nothing to be read yet.
-                let Some(seq) = known else { return Ok(Ok(())) };
+                let Some(seq) = newest(follower, group) else { return Ok(Ok(())) };
                 follower.ask("message:read", &json!({ "chatId": group.id, "seq": seq })).await?
             }
             Action::Type => follower.ask("typing:start", &json!({ "chatId": direct.id })).await?,
@@ -211,6 +243,24 @@ impl Town {
         }
         Ok(faults)
     }
+}
+
+/// The number that an acknowledged message got.
+fn seq_of(ack: &str) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Sent {
+        message: Numbered,
+    }
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: u64,
+    }
+    client::first(ack).map(|Sent { message }| message.seq)
+}
+
+/// The newest message that a device knows of a chat.
+fn newest(follower: &Follower, chat: &Chat) -> Option<u64> {
+    follower.inbox(|inbox| inbox.seqs(&chat.id).iter().copied().max())
 }
 
 impl Somebody {
