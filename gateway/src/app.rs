@@ -1,6 +1,6 @@
 //! What every request and every socket can reach.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use contract::{
     ChatId, Refusal, Request, SessionId,
@@ -23,7 +23,9 @@ const ANY: u32 = 200;
 
 /// The gateway's parts; cheap to clone.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
     pub calls: Calls,
     pub identity: Identity,
     pub revoked: Revoked,
@@ -31,15 +33,27 @@ pub struct App {
     pub presence: Presence,
     pub watchers: Watchers,
     pub limits: Limits,
-    pub http: Arc<HttpConfig>,
-    pub socket: Arc<SocketConfig>,
+    pub http: HttpConfig,
+    pub socket: SocketConfig,
     /// Events of sockets that are being worked on; the stop waits for them.
     pub work: TaskTracker,
     /// Cancelled when nothing new should begin.
     pub soft: CancellationToken,
 }
 
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl App {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
     /// Sends a message by the instance of `chat` that appended to its chat last: another one would have to lose the race for
     /// the next number before it knew what to decide on. Now and then by any, so that a new one gets its share.
     pub async fn send(&self, send: SendMessage) -> Result<SentMessage, Refusal> {

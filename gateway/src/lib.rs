@@ -14,14 +14,14 @@ mod serve;
 mod socket;
 mod tcp;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use service::{Lifecycle, Service, StartError, StopError};
 use socketioxide::SocketIo;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    app::App,
+    app::{App, Parts},
     calls::Calls,
     identity::Identity,
     limits::Limits,
@@ -67,7 +67,7 @@ impl Gateway {
             sockets: config.limits.sockets,
             head_timeout: Duration::from_secs(config.http.head_timeout),
         };
-        let app = App {
+        let app = App::new(Parts {
             calls,
             identity,
             revoked,
@@ -75,11 +75,11 @@ impl Gateway {
             presence,
             watchers,
             limits,
-            http: Arc::new(config.http),
-            socket: Arc::new(config.socket),
+            http: config.http,
+            socket: config.socket,
             work: TaskTracker::new(),
             soft: lifecycle.soft().clone(),
-        };
+        });
         socket::open(&io, app.clone());
         let work = app.work.clone();
         let addr = serve::serve(options, http::router(app, layer, wires), &lifecycle).await?;

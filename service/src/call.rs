@@ -1,6 +1,6 @@
 //! Typed calls to other services.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, HeaderMap, client::RequestErrorKind, service::NATS_SERVICE_ERROR_CODE};
 use contract::{Code, Refusal, Request, headers};
@@ -35,14 +35,14 @@ impl From<Failed> for Refusal {
 /// Calls services over NATS; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    client: Client,
+    client: Arc<Client>,
     timeout: Duration,
 }
 
 impl Caller {
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, timeout: TIMEOUT }
+        Self { client: Arc::new(client), timeout: TIMEOUT }
     }
 
     /// The same with another time-out.

@@ -22,12 +22,15 @@ const SUBSCRIPTION_CAPACITY: usize = 8_192;
 /// Where messages were dropped, more will be: those who look for what they missed do so no more often than this.
 const LOSSES: Duration = Duration::from_millis(500);
 
-/// A connection of one service; cheap to clone.
+/// A connection of one service; cheap to clone, which async-nats' own types are not quite.
 #[derive(Debug, Clone)]
-pub struct Nats {
+pub struct Nats(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
     client: Client,
     jetstream: jetstream::Context,
-    instance: Arc<str>,
+    instance: String,
     replicas: usize,
     connected: watch::Receiver<u64>,
     gaps: watch::Receiver<u64>,
@@ -73,36 +76,37 @@ impl Nats {
             .await?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(JETSTREAM_TIMEOUT);
-        let instance = uuid::Uuid::now_v7().simple().to_string().into();
-        Ok(Self { client, jetstream, instance, replicas: config.replicas, connected, gaps })
+        let instance = uuid::Uuid::now_v7().simple().to_string();
+        let replicas = config.replicas;
+        Ok(Self(Arc::new(Connection { client, jetstream, instance, replicas, connected, gaps })))
     }
 
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.0.client
     }
 
     #[must_use]
     pub fn jetstream(&self) -> &jetstream::Context {
-        &self.jetstream
+        &self.0.jetstream
     }
 
     /// The name of this process among the instances of its service, a new one with each start: a token of subjects.
     #[must_use]
     pub fn instance(&self) -> &str {
-        &self.instance
+        &self.0.instance
     }
 
     /// Copies of each stream and bucket.
     #[must_use]
     pub fn replicas(&self) -> usize {
-        self.replicas
+        self.0.replicas
     }
 
     /// Waits until the server has taken everything sent before this, subscriptions above all: async-nats' `flush` only
     /// waits for the socket. Any answer will do, since a server works through a connection in order.
     pub async fn settle(&self) -> Result<(), async_nats::RequestError> {
-        match self.client.request("$JS.API.INFO", Bytes::new()).await {
+        match self.0.client.request("$JS.API.INFO", Bytes::new()).await {
             Err(error) if error.kind() != RequestErrorKind::NoResponders => Err(error),
             _ => Ok(()),
         }
@@ -112,13 +116,13 @@ impl Nats {
     /// subscription of ours was so slow that messages were dropped.
     #[must_use]
     pub fn gaps(&self) -> watch::Receiver<u64> {
-        self.gaps.clone()
+        self.0.gaps.clone()
     }
 
     /// Counts connections made: a change means that NATS was away and what lived in its memory may be gone.
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
-        self.connected.clone()
+        self.0.connected.clone()
     }
 }
 
