@@ -137,6 +137,36 @@ impl Fault {
         }
     }
 
+    /// Whether both may be there at a time: they are about different parts, and what has to be started again finds what it
+    /// needs to be ready.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        let finds_all =
+            |one: &Self, other: &Self| !one.starts_a_service() || !["nats", "mongo", "user"].contains(&other.part());
+        self.part() != other.part() && finds_all(self, other) && finds_all(other, self)
+    }
+
+    fn part(&self) -> &'static str {
+        match self.kind {
+            Kind::Kill(service) | Kind::Restart(service) | Kind::Pause(service) => service,
+            Kind::MongoKill | Kind::MongoStop | Kind::MongoPause | Kind::MongoSlow(_) => "mongo",
+            Kind::Doors(_) => "doors",
+            Kind::Clock => "clock",
+            Kind::NatsKill
+            | Kind::NatsRestart
+            | Kind::NatsPause
+            | Kind::StoreFull
+            | Kind::NodeKill
+            | Kind::NodePause
+            | Kind::NodeApart(_)
+            | Kind::NodesRolling
+            | Kind::NodesKill => "nats",
+        }
+    }
+
+    fn starts_a_service(&self) -> bool {
+        matches!(self.kind, Kind::Kill(_) | Kind::Restart(_))
+    }
+
     pub fn needs_clock(&self) -> bool {
         self.kind == Kind::Clock
     }
@@ -254,6 +284,24 @@ impl Change {
                 assert!(instance.stop(Duration::from_secs(15)).await, "{name} does not stop in order");
             }
             (_, false) => system.start_again(name, index).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_go_together_if_each_can_end() {
+        let together = |one, other| named(one).unwrap().goes_with(named(other).unwrap());
+        for (one, other) in [("chat-pause", "mongo-kill"), ("gateway-kill", "chat-kill"), ("node-kill", "clock")] {
+            assert!(together(one, other) && together(other, one), "{one} {other}");
+        }
+        for (one, other) in
+            [("chat-pause", "chat-kill"), ("gateway-kill", "user-pause"), ("chat-restart", "nats-pause")]
+        {
+            assert!(!together(one, other) && !together(other, one), "{one} {other}");
         }
     }
 }

@@ -111,7 +111,7 @@ pub struct Planner {
     messages: Vec<(StepId, StepId, usize)>,
     away: BTreeSet<usize>,
     /// What is wrong with the system, and for how many beats more.
-    wrong: Option<(Change, usize)>,
+    wrong: Vec<(Change, usize)>,
 }
 
 /// A chat as it will be if all goes well.
@@ -125,7 +125,7 @@ impl Planner {
     pub fn new(seed: u64, faults: Vec<&'static Fault>) -> Self {
         let random = Random::new(seed);
         let (chats, messages, away) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { random, faults, next: 0, chats, messages, away, wrong: None }
+        Self { random, faults, next: 0, chats, messages, away, wrong: Vec::new() }
     }
 
     /// Some chats to begin with.
@@ -147,7 +147,7 @@ impl Planner {
             let back = Op::ComeBack { gateway: self.random.below(GATEWAYS) };
             round.push(self.beat_of(vec![(device, back)], None));
         }
-        if let Some((change, _)) = self.wrong.take() {
+        for (change, _) in std::mem::take(&mut self.wrong) {
             let healed = self.beat_of(Vec::new(), Some(change.end()));
             round.push(healed);
         }
@@ -171,21 +171,23 @@ impl Planner {
         Beat { steps, fault, pause: Duration::from_millis(pause as u64) }
     }
 
-    /// One thing is wrong at a time, and not for long.
+    /// One thing is wrong at a time, or two that have little to do with each other, and not for long.
     fn fault(&mut self, soon_over: bool) -> Option<Change> {
-        if let Some((change, beats)) = self.wrong.take() {
-            if beats == 0 {
-                return Some(change.end());
-            }
-            self.wrong = Some((change, beats - 1));
-            return None;
+        for (_, beats) in &mut self.wrong {
+            *beats = beats.saturating_sub(1);
+        }
+        if let Some(over) = self.wrong.iter().position(|(_, beats)| *beats == 0) {
+            return Some(self.wrong.remove(over).0.end());
         }
         if soon_over || self.faults.is_empty() || !self.random.percent(10) {
             return None;
         }
         let fault = *self.random.one(&self.faults);
         let change = Change { fault, which: self.random.below(12), begins: true };
-        self.wrong = Some((change, self.random.below(fault.beats)));
+        if self.wrong.len() > 1 || !self.wrong.iter().all(|(other, _)| fault.goes_with(other.fault)) {
+            return None;
+        }
+        self.wrong.push((change, 1 + self.random.below(fault.beats)));
         Some(change)
     }
 
