@@ -3,26 +3,34 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The parts a service needs, shared by all who report on one.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     parts: Arc<watch::Sender<BTreeMap<&'static str, bool>>>,
+    stopping: CancellationToken,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { parts: Arc::new(watch::Sender::new(BTreeMap::new())) }
+        Self::new(CancellationToken::new())
     }
 }
 
 impl Readiness {
+    /// After `stopping` parts are given up on purpose, which is no news.
+    #[must_use]
+    pub fn new(stopping: CancellationToken) -> Self {
+        Self { parts: Arc::new(watch::Sender::new(BTreeMap::new())), stopping }
+    }
+
     /// Reports on a part; the first report makes it one that is needed.
     pub fn set(&self, part: &'static str, there: bool) {
         self.parts.send_if_modified(|parts| {
             let before = parts.insert(part, there);
             match (before, there) {
-                (Some(true), false) => tracing::warn!(part, "lost {part}"),
+                (Some(true), false) if !self.stopping.is_cancelled() => tracing::warn!(part, "lost {part}"),
                 (Some(false), true) => tracing::info!(part, "{part} is there"),
                 _ => {}
             }

@@ -51,7 +51,7 @@ impl Service {
     /// Opens the admin port and connects to NATS in the background.
     pub async fn start(name: &'static str, config: &Common) -> Result<Self, StartError> {
         let lifecycle = Lifecycle::default();
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(lifecycle.soft().clone());
         let listen = config.admin.listen;
         let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
         let admin = listener.local_addr().map_err(|error| StartError::Listen(listen, error))?;

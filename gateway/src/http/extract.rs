@@ -1,6 +1,12 @@
 //! What handlers take from a request. Each failure is a [`Problem`] that names what is wrong.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{
+    any::Any,
+    fmt::Display,
+    num::ParseIntError,
+    str::{FromStr, ParseBoolError},
+    time::Duration,
+};
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
@@ -153,23 +159,36 @@ impl FromRequestParts<App> for Query {
 
 impl Query {
     /// A parameter that must be there.
-    pub fn required<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Problem> {
+    pub fn required<T: FromStr<Err: Display + 'static>>(&self, name: &str) -> Result<T, Problem> {
         self.optional(name)?.ok_or_else(|| Refusal::field(name, "is needed").into())
     }
 
     /// A parameter that may be missing or empty.
-    pub fn optional<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
+    pub fn optional<T: FromStr<Err: Display + 'static>>(&self, name: &str) -> Result<Option<T>, Problem> {
         let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let parsed = value.filter(|value| !value.is_empty()).map(str::parse::<T>).transpose();
-        parsed.map_err(|error| Refusal::field(name, error.to_string()).into())
+        parsed.map_err(|error| Refusal::field(name, in_words(&error)).into())
     }
 
     /// `limit`, the size of a page.
     pub fn limit(&self) -> Result<u32, Problem> {
-        match self.optional("limit")?.unwrap_or(DEFAULT_PAGE) {
-            limit @ 1..=MAX_PAGE => Ok(limit),
+        match self.optional("limit") {
+            Ok(None) => Ok(DEFAULT_PAGE),
+            Ok(Some(limit @ 1..=MAX_PAGE)) => Ok(limit),
             _ => Err(Refusal::field("limit", format!("must be 1 to {MAX_PAGE}")).into()),
         }
+    }
+}
+
+/// What is wrong with a value, for who wrote it: the standard library's errors are about its own parsing.
+fn in_words(error: &(impl Display + 'static)) -> String {
+    let any: &dyn Any = error;
+    if any.is::<ParseIntError>() {
+        "must be a whole number, 0 or more".to_owned()
+    } else if any.is::<ParseBoolError>() {
+        "must be true or false".to_owned()
+    } else {
+        error.to_string()
     }
 }
 
@@ -188,6 +207,17 @@ mod tests {
         for limit in ["0", "201", "-1", "x", "1e2", "99999999999999999999"] {
             let problem = query(&[("limit", limit)]).limit().unwrap_err();
             assert!(format!("{problem:?}").contains("field: \"limit\""), "{limit}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let problem = query(&[("before", "x"), ("unread", "1")]);
+        for (said, words) in [
+            (problem.optional::<u64>("before").map(drop), "must be a whole number, 0 or more"),
+            (problem.optional::<bool>("unread").map(drop), "must be true or false"),
+        ] {
+            assert!(format!("{:?}", said.unwrap_err()).contains(words));
         }
     }
 

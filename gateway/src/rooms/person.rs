@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Message;
 use contract::{
     Actor, ChatId, Code, Refusal, SessionId, UserId,
-    chat::{Chat, GetChat, GetRooms, MemberEntry},
+    chat::{Chat, Events, GetChat, GetRooms, MemberEntry},
     event::Cursor,
     headers,
     room::{self, PersonEvent},
@@ -164,8 +164,8 @@ impl Rooms {
             }
             let page = match self.read_log(chat.id, Some(seen)).await {
                 Ok(page) if !page.events.is_empty() => page,
-                // Somebody who is behind, or nobody, has answered.
-                Ok(_) | Err(_) if began.elapsed() < FILL_PATIENCE => {
+                // Somebody who is behind, or nobody, has answered; where the log no longer reaches back, waiting is in vain.
+                Ok(Events { reset: false, .. }) | Err(_) if began.elapsed() < FILL_PATIENCE => {
                     sleep(FILL_AGAIN).await;
                     continue;
                 }
