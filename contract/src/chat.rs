@@ -1,6 +1,8 @@
 //! Calls of the `chat` service: conversations, messages, history and catch-up.
 
-use std::collections::BTreeMap;
+mod audience;
+mod catchup;
+mod receipt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -9,6 +11,11 @@ use crate::{
     Actor, ChatId, Done, Time, UserId, calls,
     event::{ChatType, Cursor, Member, MemberRole, Message, Seq},
     text::{AvatarUrl, ClientId, Emoji, MessageText, Name},
+};
+pub use audience::{Audience, AudienceOf, Audiences, GetAudiences, Listener, MAX_AUDIENCES};
+pub use catchup::{Events, GetEvents, LoggedEvent, MAX_SYNC, ReadLog, Sync, Synced};
+pub use receipt::{
+    GetRoomState, Mark, Receipt, ReceiptCount, ReceiptEntry, ReceiptKind, RoomState, SetTyping, TYPING_SECONDS,
 };
 
 /// Most members of a group.
@@ -50,145 +57,6 @@ pub struct Chat {
     pub created_at: Time,
     /// Position in the log this view stands at; events after it come by socket, `sync` or `GET events`.
     pub cursor: Cursor,
-}
-
-/// How far a member has got and seen a chat: everything up to these numbers. What was seen was also delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Receipt {
-    pub user_id: UserId,
-    #[serde(flatten)]
-    pub entry: ReceiptEntry,
-}
-
-/// The same as it is stored: key `<chatId>.<userId>` in the bucket `READS`, republished to `room.<chatId>.read.<userId>`.
-/// Only ever forward; 0 for nothing yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReceiptEntry {
-    pub delivered: Seq,
-    pub seen: Seq,
-    /// When `delivered` came to be what it is.
-    pub delivered_at: Option<Time>,
-    pub seen_at: Option<Time>,
-}
-
-/// How many members other than its sender got and saw a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiptCount {
-    pub seq: Seq,
-    pub delivered: u64,
-    pub seen: u64,
-}
-
-/// What a receipt says about messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReceiptKind {
-    /// A device has them.
-    Delivered,
-    /// The user has seen them.
-    Read,
-}
-
-impl ReceiptKind {
-    /// What the event is called on the socket and in [`headers::EVENT`](crate::headers::EVENT).
-    #[must_use]
-    pub const fn event(self) -> &'static str {
-        match self {
-            Self::Delivered => "message:delivered",
-            Self::Read => "message:read",
-        }
-    }
-}
-
-/// The actor got or saw all messages up to `seq`. Less than before changes nothing.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Mark {
-    pub actor: Actor,
-    pub chat_id: ChatId,
-    pub seq: Seq,
-    pub kind: ReceiptKind,
-}
-
-/// The actor types, or stops; typing ends by itself [`TYPING_SECONDS`] after it was last said.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SetTyping {
-    pub actor: Actor,
-    pub chat_id: ChatId,
-    pub typing: bool,
-}
-
-/// How long somebody types who does not say so again.
-pub const TYPING_SECONDS: u64 = 6;
-
-/// What a gateway that was away may have missed of a room, beside its log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GetRoomState {
-    pub chat_id: ChatId,
-    /// Leaves the receipts out.
-    #[serde(default)]
-    pub typing_only: bool,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RoomState {
-    /// Of all members; none with more than [`MAX_NAMED_RECEIPTS`].
-    pub receipts: Vec<Receipt>,
-    pub typing: Vec<UserId>,
-}
-
-/// Chats of one [`GetAudiences`]: with 1,000 members each, the answer fits into a message of NATS.
-pub const MAX_AUDIENCES: usize = 8;
-
-/// Who is to be told of what is written in chats, at most [`MAX_AUDIENCES`]: for `mail`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GetAudiences {
-    pub chats: Vec<AudienceOf>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AudienceOf {
-    pub chat_id: ChatId,
-    /// Members are those after this event, or a later one.
-    pub cursor: Cursor,
-    /// Messages whose senders are asked for: those that others reply to.
-    #[serde(default)]
-    pub senders_of: Vec<Seq>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Audiences {
-    /// `None` where there is no such chat; without those that cannot be told now.
-    pub chats: BTreeMap<ChatId, Option<Audience>>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Audience {
-    /// `None` in a direct chat.
-    pub name: Option<Name>,
-    #[serde(rename = "type")]
-    pub chat_type: ChatType,
-    /// Empty where the chat is no more.
-    pub members: Vec<Listener>,
-    /// In the order of `senders_of`, as far as they can be told.
-    pub senders: BTreeMap<Seq, UserId>,
-}
-
-/// A member as far as telling them goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Listener {
-    pub user_id: UserId,
-    pub muted: bool,
-    /// Messages up to here are seen, or from before they joined.
-    pub seen: Seq,
 }
 
 /// `POST /api/chats`.
@@ -398,66 +266,6 @@ pub struct History {
     /// Whether there is more in the direction that was asked for.
     pub has_more: bool,
 }
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GetEvents {
-    pub actor: Actor,
-    pub chat_id: ChatId,
-    pub after: Cursor,
-    pub limit: u32,
-}
-
-/// One event as a socket would have got it: `emit(event, data, {cursor, prev})`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LoggedEvent {
-    pub event: String,
-    pub data: Box<RawValue>,
-    pub cursor: Cursor,
-    /// Cursor of the chat's event before this one.
-    pub prev: Cursor,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Events {
-    pub events: Vec<LoggedEvent>,
-    /// Where this page ends: ask again from here, until no events come.
-    pub cursor: Cursor,
-    /// The log no longer reaches back to where was asked from: fetch chat and history afresh, go on from `cursor`.
-    pub reset: bool,
-    /// There are more events after `cursor` that did not fit into this answer.
-    #[serde(default)]
-    pub has_more: bool,
-}
-
-/// A chat's log as a gateway reads it for everybody in the room, to fill a gap. Without an actor: only gateways ask, for
-/// rooms they have.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReadLog {
-    pub chat_id: ChatId,
-    /// Events after this; `None` for no events, only the `cursor` at which the log ends.
-    #[serde(default)]
-    pub after: Option<Cursor>,
-    pub limit: u32,
-}
-
-/// The socket's `sync`: catch-up of many chats at once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Sync {
-    pub actor: Actor,
-    pub chats: BTreeMap<ChatId, Cursor>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Synced {
-    /// A chat one is no longer in is absent.
-    pub chats: BTreeMap<ChatId, Events>,
-}
-
-/// Most chats of one `sync`.
-pub const MAX_SYNC: usize = 1_000;
 
 /// The chats a user is in; answered without MongoDB.
 #[derive(Debug, Clone, Serialize, Deserialize)]

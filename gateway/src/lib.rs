@@ -35,6 +35,9 @@ pub use config::{Config, HttpConfig, LimitsConfig, SocketConfig};
 /// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged.
 const FINISH: Duration = Duration::from_secs(5);
 
+/// The streams that republish what rooms, people and those who watch presence are told.
+const REPUBLISHING: [&str; 5] = ["CHAT", "KV_MEMBERS", "KV_READS", "KV_TYPING", "KV_PRESENCE"];
+
 /// A running gateway.
 pub struct Gateway {
     service: Service,
@@ -45,6 +48,7 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let service = Service::start("gateway", &config.common).await?;
         let (lifecycle, readiness) = (service.lifecycle().clone(), service.readiness().clone());
+        service.nats().follow_leaders(&REPUBLISHING, &lifecycle);
         let calls = Calls::new(service.caller());
         let (layer, io) = socket::build(&config.socket);
         let wires = Wires::default();

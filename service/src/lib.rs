@@ -7,6 +7,7 @@ pub mod config;
 mod consume;
 mod endpoint;
 mod fault;
+mod leaders;
 mod lifecycle;
 mod log;
 pub mod mongo;

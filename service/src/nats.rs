@@ -1,6 +1,7 @@
 //! The connection to NATS: never given up, its changes known to all who care.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,6 +35,7 @@ struct Connection {
     replicas: usize,
     connected: watch::Receiver<u64>,
     gaps: watch::Receiver<u64>,
+    losses: Arc<Losses>,
 }
 
 impl Nats {
@@ -43,7 +45,7 @@ impl Nats {
         let (count, connected) = watch::channel(0);
         let (missed, gaps) = watch::channel(0);
         let losses = Arc::new(Losses { missed, told: AtomicBool::new(false) });
-        let readiness = readiness.clone();
+        let (readiness, noted) = (readiness.clone(), losses.clone());
         let client = ConnectOptions::with_user_and_password(config.user.clone(), config.password.clone())
             .name(&config.user)
             .custom_inbox_prefix(format!("_INBOX_{}", config.user))
@@ -59,12 +61,12 @@ impl Nats {
                     Event::Connected => {
                         readiness.set("nats", true);
                         count.send_modify(|count| *count += 1);
-                        losses.missed.send_modify(|count| *count += 1);
+                        noted.missed.send_modify(|count| *count += 1);
                     }
                     Event::Disconnected | Event::Closed => readiness.set("nats", false),
                     Event::SlowConsumer(id) => {
                         metrics::counter!("natter_nats_slow_consumer_total").increment(1);
-                        losses.note(*id);
+                        noted.note(format_args!("subscription {id} is too slow"));
                     }
                     Event::ServerError(error) => tracing::warn!(%error, "NATS server reports an error"),
                     Event::ClientError(error) => tracing::warn!(%error, "NATS client reports an error"),
@@ -78,7 +80,7 @@ impl Nats {
         jetstream.set_timeout(JETSTREAM_TIMEOUT);
         let instance = uuid::Uuid::now_v7().simple().to_string();
         let replicas = config.replicas;
-        Ok(Self(Arc::new(Connection { client, jetstream, instance, replicas, connected, gaps })))
+        Ok(Self(Arc::new(Connection { client, jetstream, instance, replicas, connected, gaps, losses })))
     }
 
     #[must_use]
@@ -112,11 +114,16 @@ impl Nats {
         }
     }
 
-    /// Counts the times at which messages of core NATS may have passed us by: a change means that NATS was away, or that a
-    /// subscription of ours was so slow that messages were dropped.
+    /// Counts the times at which messages of core NATS may have passed us by: a change means that NATS was away, that a
+    /// subscription of ours was so slow that messages were dropped, or what [`follow_leaders`](Self::follow_leaders) tells.
     #[must_use]
     pub fn gaps(&self) -> watch::Receiver<u64> {
         self.0.gaps.clone()
+    }
+
+    /// Counts a gap, soon, and once for all that are noted meanwhile.
+    pub(crate) fn note_gap(&self, why: fmt::Arguments<'_>) {
+        self.0.losses.note(why);
     }
 
     /// Counts connections made: a change means that NATS was away and what lived in its memory may be gone.
@@ -126,7 +133,8 @@ impl Nats {
     }
 }
 
-/// Messages that a subscription of ours was too slow to take.
+/// Messages that we did not hear.
+#[derive(Debug)]
 struct Losses {
     missed: watch::Sender<u64>,
     /// Those who care will hear of it soon.
@@ -134,11 +142,11 @@ struct Losses {
 }
 
 impl Losses {
-    fn note(self: &Arc<Self>, subscription: u64) {
+    fn note(self: &Arc<Self>, why: fmt::Arguments<'_>) {
         if self.told.swap(true, Ordering::AcqRel) {
             return;
         }
-        tracing::warn!(subscription, "a subscription is too slow; messages of NATS were dropped and are looked for");
+        tracing::warn!("messages of NATS may have passed us by and are looked for: {why}");
         let this = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(LOSSES).await;

@@ -280,6 +280,12 @@ impl Nats {
         Self { options, config: workspace().join("nats.conf"), server: None, folder }
     }
 
+    /// What the server is called in its cluster.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
     /// Where clients connect, without credentials.
     ///
     /// # Panics

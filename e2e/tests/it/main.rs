@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps says what it expects")]
 
 mod bad_input;
+mod cluster;
 mod example;
 mod faults;
 mod groups;

@@ -1,8 +1,10 @@
 //! A subscription that is too slow loses messages: those who care hear of it.
 
+use async_nats::jetstream;
+use service::Service;
 use testkit::{Nats, eventually};
 
-use crate::world::{SOON, service};
+use crate::world::{SOON, config, service};
 
 /// More than a subscription may be behind.
 const FLOOD: usize = 20_000;
@@ -31,4 +33,39 @@ async fn who_is_too_slow_hears_that_something_was_missed() {
     gateway.nats().client().publish("call.chat.heard", "y".into()).await.unwrap();
     let message = tokio::time::timeout(SOON, futures::StreamExt::next(&mut heard)).await.unwrap().unwrap();
     assert_eq!(&*message.payload, b"y");
+}
+
+#[tokio::test]
+async fn who_may_have_missed_what_another_leader_said_hears_of_it() {
+    let nodes = Nats::cluster(3).await;
+    let at = async |node: usize, user: &'static str| {
+        let mut config = config(&nodes[node], user);
+        config.nats.replicas = 3;
+        Service::start(user, &config).await.unwrap()
+    };
+    let owners = [at(0, "chat").await, at(1, "chat").await, at(2, "chat").await];
+    let wanted = jetstream::stream::Config {
+        name: "CHAT".to_owned(),
+        subjects: vec!["chat.log.*".to_owned()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    let made = async || owners[0].nats().jetstream().create_stream(&wanted).await.ok();
+    eventually("a stream", SOON, made).await;
+    let leader = async |asked: &Service| {
+        let stream = asked.nats().jetstream().get_stream("CHAT").await.ok()?;
+        let name = stream.cached_info().cluster.as_ref()?.leader.clone()?;
+        nodes.iter().position(|node| node.name() == name)
+    };
+    let first = eventually("a leader", SOON, async || leader(&owners[0]).await).await;
+    let other = (first + 1) % 3;
+    let gateway = at(other, "gateway").await;
+    let (mut gaps, connections) = (gateway.nats().gaps(), gateway.nats().connections());
+    eventually("a connection", SOON, async || (*connections.borrow() > 0).then_some(())).await;
+    gaps.borrow_and_update();
+    gateway.nats().follow_leaders(&["CHAT"], gateway.lifecycle());
+
+    nodes[first].pause();
+    tokio::time::timeout(SOON * 2, gaps.changed()).await.expect("a gap").unwrap();
+    nodes[first].resume();
 }
