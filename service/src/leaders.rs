@@ -8,8 +8,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Lifecycle, Nats};
 
-/// Each stream's leader is asked for this often, and given as long to answer.
+/// Each stream's leader is asked for this often.
 const EVERY: Duration = Duration::from_secs(1);
+/// What is lost on a way that is cut never answers; who only has much to do gets this long, so that load makes no more load.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of a stream's leader.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Nats {
     }
 
     async fn leader_of(&self, stream: &str) -> Option<String> {
-        let stream = timeout(EVERY, self.jetstream().get_stream(stream)).await.ok()?.ok()?;
+        let stream = timeout(PATIENCE, self.jetstream().get_stream(stream)).await.ok()?.ok()?;
         stream.cached_info().cluster.as_ref()?.leader.clone()
     }
 }
