@@ -89,7 +89,7 @@ pub struct GetRoomState {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomState {
-    /// Of all members; none with more than [`MAX_NAMED_RECEIPTS`].
+    /// Of all members; none with more than [`MAX_NAMED_RECEIPTS`](super::MAX_NAMED_RECEIPTS).
     pub receipts: Vec<Receipt>,
     pub typing: Vec<UserId>,
 }
