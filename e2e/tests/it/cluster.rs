@@ -11,7 +11,7 @@ use crate::sight::person;
 /// Leaders are elected anew within some ten seconds.
 const ELECTED: Duration = Duration::from_secs(20);
 /// So much later it is seen, on a machine that has much to do.
-const SEEN: Duration = Duration::from_secs(60);
+const SEEN: Duration = Duration::from_mins(1);
 /// A cut that is shorter may not be noticed: a gateway looks once a second.
 const CUT: Duration = Duration::from_secs(4);
 
