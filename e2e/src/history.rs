@@ -48,6 +48,15 @@ pub struct Op {
 pub enum What {
     Send { client_id: String },
     Mark { seq: u64, seen: bool },
+    Change { seq: u64, change: Change },
+}
+
+/// What somebody does to a message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    Edit { text: String },
+    Delete,
+    React { emoji: String },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +152,16 @@ impl fmt::Display for Place {
             Self::Archive => write!(f, "MongoDB"),
             Self::Fetch(device) => write!(f, "a fetch for {device}"),
             Self::Device(device) => write!(f, "the view of {device}"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edit { text } => write!(f, "the edit to `{text}`"),
+            Self::Delete => write!(f, "the deletion"),
+            Self::React { emoji } => write!(f, "the reaction {emoji}"),
         }
     }
 }

@@ -66,6 +66,7 @@ fn asked(op: &Op) -> String {
         What::Send { client_id } => format!("sends `{client_id}`"),
         What::Mark { seq, seen: true } => format!("has seen {seq}"),
         What::Mark { seq, seen: false } => format!("has got {seq}"),
+        What::Change { seq, change } => format!("asks for {change} of {seq}"),
     };
     let how = match &op.outcome {
         Outcome::Acked(seq) => format!("acknowledged as {seq}"),

@@ -82,6 +82,9 @@ pub struct Run {
     random: Random,
     /// The first person has one more device: the client that frontends are shown.
     example: Client,
+    /// Comes and goes whenever something goes wrong or is right again, and is away at the quiet points.
+    visitor: Arc<Device>,
+    visits: usize,
     rounds: usize,
 }
 
@@ -93,12 +96,15 @@ impl Run {
         let recorder = Arc::new(Recorder::new(options.verbose));
         let people: Vec<Session> =
             join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
-        let everybody: BTreeSet<String> = people.iter().map(|session| session.user_id.clone()).collect();
+        let visitor = system.sign_up("visitor@example.org").await;
+        let everybody: BTreeSet<String> =
+            people.iter().chain([&visitor]).map(|session| session.user_id.clone()).collect();
         let mut devices = Vec::new();
         for (index, person) in DEVICES.iter().enumerate() {
             let (name, session) = (format!("{}-{index}", NAMES[*person]), people[*person].clone());
             devices.push(Device::new(name, session, driver.clone(), everybody.clone(), recorder.clone()));
         }
+        let visitor = Device::new("visitor".to_owned(), visitor, driver.clone(), BTreeSet::default(), recorder.clone());
         let world = Arc::new(World::new(&site, devices, recorder));
         for (index, device) in world.devices.iter().enumerate() {
             device.come(world.door(index, index % GATEWAYS)).await;
@@ -108,7 +114,7 @@ impl Run {
         example.call("watch", json!([everybody])).await;
         let planner = Planner::new(options.seed, options.faults.clone());
         let random = Random::new(options.seed ^ 0x5eed);
-        let mut run = Self { site, world, options, planner, random, example, rounds: 0 };
+        let mut run = Self { site, world, options, planner, random, example, visitor, visits: 0, rounds: 0 };
         run.assert_connected().await;
         run.world.begin().await;
         let beginning = run.planner.beginning();
@@ -118,7 +124,7 @@ impl Run {
 
     /// A round of everything that people do, in a random sequence of faults, while writers write.
     pub async fn round(&mut self, beats: usize) {
-        let writers = self.writers();
+        let writers = self.begin().await;
         let plan = self.planner.round(beats);
         self.play(plan).await;
         self.finish(writers).await;
@@ -126,7 +132,7 @@ impl Run {
 
     /// One fault for `lasting`, alone, while writers write.
     pub async fn under(&mut self, fault: &'static Fault, which: usize, lasting: Duration) {
-        let writers = self.writers();
+        let writers = self.begin().await;
         let change = Change { fault, which, begins: true };
         // The time itself is what is asked for: before, so that there is something to lose, and after.
         sleep(Duration::from_millis(500)).await;
@@ -139,25 +145,37 @@ impl Run {
 
     /// Nothing goes wrong for `lasting`, while writers write.
     pub async fn calm(&mut self, lasting: Duration) {
-        let writers = self.writers();
+        let writers = self.begin().await;
         sleep(lasting).await;
         self.finish(writers).await;
     }
 
-    fn writers(&mut self) -> Writers {
+    async fn begin(&mut self) -> Writers {
         self.rounds += 1;
+        self.visit().await;
         Writers::start(&self.world, &format!("r{}", self.rounds), self.options.writers, &mut self.random)
     }
 
     async fn finish(&self, writers: Writers) {
         let finished = timeout(QUIET * 2, writers.finish()).await;
         assert!(finished.is_ok(), "nothing is wrong any more, and sends are not answered within {:?}", QUIET * 2);
+        self.visitor.go().await;
+    }
+
+    async fn visit(&mut self) {
+        self.visits += 1;
+        self.visitor.come(&self.world.gateways[self.visits % GATEWAYS]).await;
     }
 
     async fn change(&mut self, change: Change) {
         self.world.recorder.fault(format!("{change:?}"));
         change.happen(&mut self.site).await;
         self.world.recorder.detail(&format!("{change:?}: done"));
+        if change.begins {
+            self.visitor.go().await;
+        } else {
+            self.visit().await;
+        }
     }
 
     /// Plays some beats to their end. A beat does not wait long for answers, so that others go on while somebody waits.
@@ -187,6 +205,7 @@ impl Run {
         let answered = until("everything is answered", QUIET, async || self.world.insist().await.then_some(())).await;
         answered.expect("all that insists is answered");
         self.wait_for_archive().await;
+        self.wait_for_departure().await;
         let since = Instant::now();
         loop {
             let history = self.observe().await;
@@ -215,6 +234,7 @@ impl Run {
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
+        history.online.push((self.visitor.session.user_id.clone(), false));
         let logs = (0..GATEWAYS).map(|index| self.site.system.gateway(index).log());
         history.unfilled = logs.flat_map(|log| observe::unfilled(&log)).collect();
         history.shown = shown;
@@ -252,6 +272,21 @@ impl Run {
         });
         if caught_up.await.is_err() || started.elapsed() > SLOW {
             self.world.recorder.tell(&format!("the archive took {:.1?}", started.elapsed()));
+        }
+    }
+
+    /// Gives the visitor, who has gone, the time it may take to be seen as gone.
+    async fn wait_for_departure(&self) {
+        let session = &self.world.devices[0].session;
+        let rest = Rest::new(&self.world.gateways[0]).with_token(&session.access_token);
+        let question = json!({ "userIds": [self.visitor.session.user_id] });
+        let started = Instant::now();
+        let gone = until("the visitor is seen as gone", QUIET, async || {
+            let answer = rest.try_send("POST", "/api/presence", Some(question.clone())).await?;
+            (answer.body[0]["online"] == false).then_some(())
+        });
+        if gone.await.is_err() || started.elapsed() > SLOW {
+            self.world.recorder.tell(&format!("the visitor was there for {:.1?}", started.elapsed()));
         }
     }
 

@@ -34,6 +34,7 @@ impl Mail {
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
         let push = push::Parts::new(push).map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
+        service.nats().follow_leaders(&["MAIL", "CHAT"], service.lifecycle());
         let mongo = service.mongo(&mongo).await?;
         service.storage(queue::ensure_streams).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));

@@ -1,5 +1,6 @@
 //! Whether a history keeps Natter's promises: pure. Every promise is a function from the history to its violations.
 
+mod changes;
 mod heard;
 mod messages;
 mod state;
@@ -25,6 +26,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     let mut all = BTreeSet::new();
     all.extend(messages::everywhere(history, &truth));
     all.extend(messages::in_real_time(history));
+    all.extend(changes::hold(history));
     all.extend(heard::once_and_in_order(history));
     all.extend(heard::receipts_forward(history));
     all.extend(state::marks_hold(history));

@@ -6,7 +6,7 @@ use super::{
     check,
     fixture::{CHAT, finish, found, healthy, message, send},
 };
-use crate::history::{History, Outcome, Place, Said};
+use crate::history::{Change, Entry, History, Op, Outcome, Place, Said, What};
 
 fn kinds(history: &History) -> Vec<&'static str> {
     let mut kinds: Vec<_> = check(history).iter().map(super::Violation::kind).collect();
@@ -212,4 +212,39 @@ fn presence_is_the_truth() {
         shown.picture["presence"]["ben"]["online"] = json!(false);
     }
     assert_eq!(kinds(&history), ["presence"]);
+}
+
+/// Anna deletes `a`, and the log says so.
+fn deleted() -> History {
+    let mut history = healthy();
+    let (what, data) = (What::Change { seq: 1, change: Change::Delete }, json!({ "chatId": CHAT, "seq": 1 }));
+    history.ops.push(Op { what, ..send("anna", "", 600, 650, Outcome::Acked(1)) });
+    history.log.push(Entry { chat: CHAT.to_owned(), cursor: 14, event: "message:deleted".to_owned(), data });
+    finish(&mut history);
+    history
+}
+
+#[test]
+fn an_acknowledged_change_is_in_the_log() {
+    assert_eq!(check(&deleted()), []);
+    for change in [Change::Delete, Change::Edit { text: "other".to_owned() }, Change::React { emoji: "🌱".to_owned() }]
+    {
+        let mut history = healthy();
+        let what = What::Change { seq: 1, change };
+        history.ops.push(Op { what: what.clone(), ..send("anna", "", 600, 650, Outcome::Unknown) });
+        assert_eq!(check(&history), [], "{what:?} need not be");
+        history.ops.push(Op { what: what.clone(), ..send("anna", "", 600, 650, Outcome::Acked(1)) });
+        assert_eq!(kinds(&history), ["change-lost"], "{what:?}");
+    }
+}
+
+#[test]
+fn what_was_deleted_is_not_changed_any_more() {
+    for event in ["message:deleted", "reaction:removed"] {
+        let mut history = deleted();
+        let data = json!({ "chatId": CHAT, "seq": 1, "emoji": "🌱", "userId": "ben" });
+        history.log.push(Entry { chat: CHAT.to_owned(), cursor: 15, event: event.to_owned(), data });
+        finish(&mut history);
+        assert_eq!(kinds(&history), ["changed-after-deleted"], "{event}");
+    }
 }

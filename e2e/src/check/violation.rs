@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::history::Place;
+use crate::history::{Change, Place};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
@@ -59,6 +59,20 @@ pub enum Violation {
     TimeBackward {
         chat: String,
         seq: u64,
+    },
+    /// A change was acknowledged and is not in the log.
+    ChangeLost {
+        chat: String,
+        user: String,
+        seq: u64,
+        change: Change,
+    },
+    /// An event changes a message that was deleted before.
+    ChangedAfterDeleted {
+        chat: String,
+        seq: u64,
+        cursor: u64,
+        event: String,
     },
     /// A connection heard an event again, or after a later one.
     HeardTwice {
@@ -145,6 +159,8 @@ impl Violation {
             Self::TwoAt { .. } => "two-at-one-number",
             Self::OutOfRealTime { .. } => "out-of-real-time",
             Self::TimeBackward { .. } => "time-backward",
+            Self::ChangeLost { .. } => "change-lost",
+            Self::ChangedAfterDeleted { .. } => "changed-after-deleted",
             Self::HeardTwice { .. } => "heard-twice",
             Self::HeardGap { .. } => "heard-gap",
             Self::HeardOther { .. } => "heard-other",
@@ -172,6 +188,8 @@ impl Violation {
             | Self::TwoAt { chat, .. }
             | Self::OutOfRealTime { chat, .. }
             | Self::TimeBackward { chat, .. }
+            | Self::ChangeLost { chat, .. }
+            | Self::ChangedAfterDeleted { chat, .. }
             | Self::HeardTwice { chat, .. }
             | Self::HeardGap { chat, .. }
             | Self::HeardOther { chat, .. }
@@ -212,6 +230,12 @@ impl fmt::Display for Violation {
                 write!(f, "`{second}` was sent after `{first}` had been acknowledged, and stands before it")
             }
             Self::TimeBackward { seq, .. } => write!(f, "{seq} was sent before the one it follows, as their times say"),
+            Self::ChangeLost { user, seq, change, .. } => {
+                write!(f, "{change} of {seq} by {user} was acknowledged and is not in the log")
+            }
+            Self::ChangedAfterDeleted { seq, cursor, event, .. } => {
+                write!(f, "{cursor} is {event} of {seq}, which had been deleted")
+            }
             Self::HeardTwice { device, cursor, .. } => {
                 write!(f, "{device} heard {cursor} again, or after a later event")
             }

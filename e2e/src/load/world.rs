@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::plan::{DEVICES, Op, PEOPLE, Step, StepId};
 use crate::{
     client::device::{Device, Outcome},
-    history::{self, What},
+    history::{self, Change, What},
     recorder::Recorder,
     site::Site,
 };
@@ -125,17 +125,18 @@ impl World {
         let invoked = self.recorder.now();
         let event = if seen { "message:read" } else { "message:delivered" };
         let outcome = device.ask(event, json!({ "chatId": chat, "seq": seq })).await;
-        self.record_mark(invoked, device, chat, seq, seen, &outcome);
+        self.record(invoked, device, chat, seq, What::Mark { seq, seen }, &outcome);
     }
 
-    fn record_mark(&self, invoked: u64, device: &Device, chat: &str, seq: u64, seen: bool, outcome: &Outcome) {
+    /// Something that was asked about the message `seq`.
+    fn record(&self, invoked: u64, device: &Device, chat: &str, seq: u64, what: What, outcome: &Outcome) {
         let outcome = match outcome {
             Outcome::Skipped => return,
             Outcome::Done(_) => history::Outcome::Acked(seq),
             Outcome::Refused(code) => history::Outcome::Refused(code.clone()),
             Outcome::Unknown => history::Outcome::Unknown,
         };
-        self.recorder.op(invoked, &device.name, &device.session.user_id, chat, What::Mark { seq, seen }, outcome);
+        self.recorder.op(invoked, &device.name, &device.session.user_id, chat, what, outcome);
     }
 
     /// How often what ended how.
@@ -324,16 +325,27 @@ impl World {
             Op::Mark { event: "message:read", .. } => ("message:read", "POST", format!("/api/messages/{chat}/read")),
             Op::Mark { event, .. } => {
                 let outcome = device.ask(event, payload).await;
-                self.record_mark(invoked, device, &chat, seq, false, &outcome);
+                self.record(invoked, device, &chat, seq, What::Mark { seq, seen: false }, &outcome);
                 return outcome;
             }
             other => unreachable!("{other:?} changes no message"),
         };
-        let outcome =
-            if rest { device.call(method, &path, Some(payload)).await } else { device.ask(event, payload).await };
-        if let Op::Mark { .. } = step.op {
-            self.record_mark(invoked, device, &chat, seq, true, &outcome);
-        }
+        let outcome = if rest {
+            device.call(method, &path, Some(payload.clone())).await
+        } else {
+            device.ask(event, payload.clone()).await
+        };
+        let change = match &step.op {
+            Op::Mark { .. } => {
+                self.record(invoked, device, &chat, seq, What::Mark { seq, seen: true }, &outcome);
+                return outcome;
+            }
+            Op::Edit { .. } => Change::Edit { text: text(&payload["text"]) },
+            Op::DeleteMessage { .. } => Change::Delete,
+            Op::React { emoji, add: true, .. } => Change::React { emoji: (*emoji).to_owned() },
+            _ => return outcome,
+        };
+        self.record(invoked, device, &chat, seq, What::Change { seq, change }, &outcome);
         outcome
     }
 }

@@ -156,4 +156,40 @@ pub const ALL: &[Mutant] = &[
         faults: &["clock"],
         caught_as: &["time-backward"],
     },
+    Mutant {
+        name: "change-forgotten",
+        what: "an instance does not remember its own change of a message, and decides on it as it was",
+        edits: &[Edit {
+            file: "chat/src/messages.rs",
+            from: "                fold::change(&mut version.message, &event);\n                version.cursor = state.cursor;\n                \
+                   return Ok(version.message.clone());",
+            to: "                version.cursor = state.cursor;\n                let mut message = version.message.clone();\n                \
+                 fold::change(&mut message, &event);\n                return Ok(message);",
+        }],
+        faults: &[],
+        caught_as: &["changed-after-deleted"],
+    },
+    Mutant {
+        name: "change-unwritten",
+        what: "every seventh message takes changes that are acknowledged and nothing else",
+        edits: &[Edit {
+            file: "chat/src/messages.rs",
+            from: "        let command = command(Box::new(version.message.clone()));",
+            to: "        if seq % 7 == 0 {\n            return Ok(version.message.clone());\n        }\n        \
+                 let command = command(Box::new(version.message.clone()));",
+        }],
+        faults: &[],
+        caught_as: &["change-lost"],
+    },
+    Mutant {
+        name: "gone-but-online",
+        what: "a gateway does not notice that somebody has gone",
+        edits: &[Edit {
+            file: "gateway/src/presence/mod.rs",
+            from: "devices.leave(self.user, self.number)",
+            to: "devices.set(self.user, self.number, Availability::Online)",
+        }],
+        faults: &["chat-pause"],
+        caught_as: &["presence"],
+    },
 ];

@@ -12,6 +12,8 @@ use crate::sight::person;
 const ELECTED: Duration = Duration::from_secs(20);
 /// So much later it is seen, on a machine that has much to do.
 const SEEN: Duration = Duration::from_mins(1);
+/// A node that is cut off is left after ten seconds, and perhaps for another one that is; then what was asked has to time out.
+const MOVED: Duration = Duration::from_mins(2);
 /// A cut that is shorter may not be noticed: a gateway looks once a second.
 const CUT: Duration = Duration::from_secs(4);
 
@@ -52,4 +54,44 @@ async fn what_was_said_while_a_node_was_cut_off_is_found_without_a_further_event
         }
     }
     assert!(found > 0, "none of three nodes could be cut off without stopping everything");
+}
+
+#[tokio::test]
+async fn services_leave_a_node_that_is_cut_off() {
+    let system = System::start(SystemOptions { nodes: 3, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let people = [person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await];
+    let group = json!({ "type": "group", "name": "moving", "memberIds": [people[1].id()] });
+    let chat = people[0].rest.post("/api/chats", group).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let network = system.network.as_ref().unwrap();
+    for service in ["gateway", "chat"] {
+        let node = node_of(&system, service).await;
+        network.set(node, Traffic::Cut);
+        let sent = until("a message is sent though its node is cut off", MOVED, async || {
+            let message = json!({ "chatId": chat, "clientId": service, "text": "from another node" });
+            let answer = people[0].rest.post("/api/messages", message).await;
+            answer.body["seq"].as_u64().filter(|_| [200, 201].contains(&answer.status))
+        });
+        let seq = sent.await.unwrap();
+        let seen = async || people[1].seen(&chat).iter().any(|(number, _)| *number == seq).then_some(());
+        eventually("it is seen", SEEN, seen).await;
+        assert_ne!(node_of(&system, service).await, node, "{service} is where it was");
+        network.set(node, Traffic::Flows);
+        for node in system.nodes() {
+            node.wait_until_healthy().await;
+        }
+    }
+}
+
+/// At which node of NATS this service is.
+async fn node_of(system: &System, service: &str) -> usize {
+    eventually("a service is connected", SEEN, async || {
+        for (index, node) in system.nodes().enumerate() {
+            if node.has_client(service).await {
+                return Some(index);
+            }
+        }
+        None
+    })
+    .await
 }
