@@ -8,7 +8,7 @@ use contract::{
     headers,
 };
 use futures::{StreamExt, stream};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, json, value::RawValue};
 use service::{Logged, Nats, fault};
 
 use crate::{App, chats::refusal, log, state::ChatState};
@@ -17,6 +17,8 @@ use crate::{App, chats::refusal, log, state::ChatState};
 const SYNC_EVENTS: u32 = 200;
 /// An answer is at most this large, so that it fits into one NATS message.
 const ANSWER_BYTES: usize = 700 * 1024;
+/// Events that have the text of a message.
+const TELLING: [&str; 2] = ["message:new", "message:edited"];
 /// Chats of one `sync` read at a time.
 const AT_ONCE: usize = 16;
 
@@ -26,10 +28,10 @@ pub async fn events(app: App, get: GetEvents) -> Result<Events, Refusal> {
         return Err(Refusal::field("limit", format!("must be 1 to {MAX_PAGE}")));
     }
     let state = app.chats.current_for(get.chat_id, get.actor.user_id).await?;
-    after(&app.reader.nats, &state, get.after, get.limit, ANSWER_BYTES).await
+    erase(&state, after(&app.reader.nats, &state, get.after, get.limit, ANSWER_BYTES).await?)
 }
 
-/// `call.chat.read_log`: for a gateway that missed something.
+/// `call.chat.read_log`: for a gateway that missed something, and says it to those who were there.
 pub async fn read_log(app: App, read: ReadLog) -> Result<Events, Refusal> {
     let state = app.chats.current(read.chat_id).await?.ok_or_else(|| Refusal::not_found("chat"))?;
     let Some(cursor) = read.after else {
@@ -84,13 +86,31 @@ async fn missed(app: &App, chat: ChatId, user: UserId, cursor: Cursor) -> Result
     let Some(read_to) = logged.last().map(|last| last.sequence) else {
         // It is another log, or has been trimmed.
         let state = app.chats.current_for(chat, user).await?;
-        return after(nats, &state, cursor, SYNC_EVENTS, ANSWER_BYTES).await;
+        return erase(&state, after(nats, &state, cursor, SYNC_EVENTS, ANSWER_BYTES).await?);
     };
     // Whoever reads an event was a member when it was written, or after.
     let state = if read_to > before.cursor { app.chats.since_for(chat, user, read_to).await? } else { before.clone() };
     let mut events = select(&state, cursor, &logged, more, SYNC_EVENTS, ANSWER_BYTES)?;
     // The copy of the stream that answered is behind what is known here.
     events.has_more |= !events.reset && read_to < before.cursor;
+    erase(&state, events)
+}
+
+/// Takes out of events what deleted messages said: it is still in the log, but for nobody who comes later.
+fn erase(state: &ChatState, mut events: Events) -> Result<Events, Refusal> {
+    if !state.has_erased() {
+        return Ok(events);
+    }
+    for event in events.events.iter_mut().filter(|event| TELLING.contains(&event.event.as_str())) {
+        let unreadable = |error| fault("reading a stored event", &error);
+        let mut data: Map<String, Value> = serde_json::from_str(event.data.get()).map_err(unreadable)?;
+        if data.get("seq").and_then(Value::as_u64).is_some_and(|seq| state.is_erased(seq)) {
+            for (field, nothing) in [("text", json!("")), ("attachments", json!([])), ("mentions", json!([]))] {
+                data.entry(field).and_modify(|said| *said = nothing);
+            }
+            event.data = serde_json::value::to_raw_value(&data).map_err(unreadable)?;
+        }
+    }
     Ok(events)
 }
 

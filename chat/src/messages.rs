@@ -10,6 +10,7 @@ use contract::{
 };
 
 use moka::future::Cache;
+use service::fault;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
@@ -45,13 +46,30 @@ impl Default for AtHand {
 /// `call.chat.send`: a repeated `clientId` is answered with the original.
 pub async fn send(app: App, send: SendMessage) -> Result<SentMessage, Refusal> {
     let chat = send.message.chat_id;
-    match app.chats.execute(chat, send.actor.user_id, &Command::Send(send.message)).await? {
+    let user = send.actor.user_id;
+    match app.chats.execute(chat, user, &Command::Send(send.message)).await? {
         chats::Done::Appended { body, .. } => Ok(SentMessage { created: true, message: raw(&body)? }),
         chats::Done::Before(cursor) => {
-            Ok(SentMessage { created: false, message: raw(&stored(&app, chat, cursor).await?)? })
+            let message = stored(&app, chat, cursor).await?;
+            let state = app.chats.since_for(chat, user, cursor).await?;
+            let erased = seq_of(&message).filter(|seq| state.is_erased(*seq));
+            let message = match erased {
+                // What it said is nobody's business any more.
+                Some(seq) => encoded(&app.reader.one(&state, seq).await?)?,
+                None => message,
+            };
+            Ok(SentMessage { created: false, message: raw(&message)? })
         }
         chats::Done::Unchanged(_) => Err(Refusal::internal()),
     }
+}
+
+fn seq_of(message: &[u8]) -> Option<Seq> {
+    Some(serde_json::from_slice::<Message>(message).ok()?.seq)
+}
+
+fn encoded(message: &Message) -> Result<Bytes, Refusal> {
+    Ok(serde_json::to_vec(message).map_err(|error| fault("writing a message", &error))?.into())
 }
 
 async fn stored(app: &App, chat: ChatId, cursor: Cursor) -> Result<Bytes, Refusal> {

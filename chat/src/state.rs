@@ -1,6 +1,6 @@
 //! A chat as its log tells it: the pure fold of its events.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use contract::{
     ChatId, Time, UserId,
@@ -13,6 +13,8 @@ use crate::fold;
 
 /// Newest messages a chat remembers by `clientId` and place in the log.
 const RECENT: usize = 256;
+/// Deleted messages that a chat remembers, the newest: as many as the log has events of it, unless it is told to keep more.
+const ERASED: usize = 10_000;
 
 /// What a decision about a chat needs to know, and what its members see of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct ChatState {
     /// Number of events up to here.
     pub events: u64,
     recent: VecDeque<Recent>,
+    /// Messages that were deleted. The log goes on having what they said.
+    #[serde(default)]
+    erased: BTreeSet<Seq>,
 }
 
 /// A message among the newest of its chat.
@@ -72,6 +77,7 @@ impl ChatState {
             cursor,
             events: 1,
             recent: VecDeque::new(),
+            erased: BTreeSet::new(),
         })
     }
 
@@ -106,9 +112,24 @@ impl ChatState {
                 if let Some(recent) = self.recent.iter_mut().find(|recent| recent.seq == deleted.seq) {
                     recent.deleted = true;
                 }
+                self.erased.insert(deleted.seq);
+                if self.erased.len() > ERASED {
+                    self.erased.pop_first();
+                }
                 self.touch_last_message(event);
             }
         }
+    }
+
+    /// Whether this message was deleted, so that what the log has of it is nobody's business any more.
+    #[must_use]
+    pub fn is_erased(&self, seq: Seq) -> bool {
+        self.erased.contains(&seq)
+    }
+
+    #[must_use]
+    pub fn has_erased(&self) -> bool {
+        !self.erased.is_empty()
     }
 
     /// This user's place in the chat.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use contract::{
     Code,
-    chat::{Events, GetEvents, ReadLog, Sync},
+    chat::{AddMembers, DeleteMessage, EditMessage, Events, GetEvents, ReadLog, SendMessage, Sync},
+    event::Message,
+    text::MessageText,
 };
 use testkit::Mongo;
 
-use crate::world::{World, actor, people};
+use crate::world::{World, actor, new_message, people};
 
 #[tokio::test]
 async fn events_after_a_cursor_are_exactly_those_missed() {
@@ -44,6 +46,50 @@ async fn events_after_a_cursor_are_exactly_those_missed() {
     assert_eq!(world.call(foreign).await.unwrap_err().code, Code::NotFound);
     let end = world.call(ReadLog { chat_id: chat.id, after: None, limit: 10 }).await.unwrap();
     assert_eq!((end.events.len(), end.cursor), (0, all.cursor));
+}
+
+#[tokio::test]
+async fn what_a_deleted_message_said_is_told_to_nobody_who_comes_later() {
+    let world = World::start().await;
+    let _chat = world.chat().await;
+    let [anna, ben, carl] = people();
+    let chat_id = world.group(anna, &[ben]).await.id;
+    let text = |text: &str| MessageText::new(text).unwrap();
+    let send = |name, said| SendMessage { actor: actor(anna), message: new_message(chat_id, name, said) };
+    for (name, said) in [("one", "hello"), ("two", "secret")] {
+        world.call(send(name, said)).await.unwrap();
+    }
+    let edit = EditMessage { actor: actor(anna), chat_id, seq: 2, text: text("secret, too"), mentions: vec![ben] };
+    world.call(edit).await.unwrap();
+    let known = world.call(GetEvents { actor: actor(ben), chat_id, after: 0, limit: 200 }).await.unwrap();
+    assert!(told(&known).contains("secret"), "it is not deleted yet");
+    world.call(DeleteMessage { actor: actor(anna), chat_id, seq: 2 }).await.unwrap();
+    world.call(AddMembers { actor: actor(anna), chat_id, user_ids: vec![carl] }).await.unwrap();
+
+    let again = world.call(send("two", "secret")).await.unwrap();
+    let again: Message = serde_json::from_str(again.message.get()).unwrap();
+    assert!(again.deleted_at.is_some() && again.text.is_empty(), "a repetition does not bring it back");
+    // Beside the instance that deleted it: one that has to read the log, and one that knows the snapshot.
+    for _ in 0..2 {
+        let _other = world.chat().await;
+        for user in [ben, carl] {
+            let events = world.call(GetEvents { actor: actor(user), chat_id, after: 0, limit: 200 }).await.unwrap();
+            let chats = BTreeMap::from([(chat_id, events.events[0].cursor)]);
+            let synced = world.call(Sync { actor: actor(user), chats }).await.unwrap();
+            for events in [&events, &synced.chats[&chat_id]] {
+                let told = told(events);
+                assert!(told.contains("hello") && !told.contains("secret"), "{told}");
+                assert!(told.contains("message:edited") && told.contains("message:deleted"), "{told}");
+                let mut known: Vec<_> = events.events.iter().map(|event| event.event.as_str()).collect();
+                known.retain(|event| *event == "message:new");
+                assert_eq!(known.len(), 2, "nothing is left out");
+            }
+        }
+    }
+}
+
+fn told(events: &Events) -> String {
+    events.events.iter().map(|event| format!("{} {}\n", event.event, event.data)).collect()
 }
 
 #[tokio::test]
