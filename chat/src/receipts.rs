@@ -126,9 +126,13 @@ pub fn listed(receipts: &Receipts) -> Vec<Receipt> {
     receipts.iter().map(|(user_id, entry)| Receipt { user_id: *user_id, entry: entry.clone() }).collect()
 }
 
-/// How many members other than its sender got and saw each of the newest messages, oldest first.
+/// How many members other than its sender got and saw each of the newest messages, oldest first; of a group in which all are
+/// named, nothing.
 #[must_use]
 pub fn counted(state: &ChatState, receipts: &Receipts) -> Vec<ReceiptCount> {
+    if is_named(state) {
+        return Vec::new();
+    }
     let count = |(seq, sender): (Seq, UserId)| {
         let others = || receipts.iter().filter(move |(user, _)| **user != sender);
         ReceiptCount {

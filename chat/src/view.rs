@@ -2,7 +2,7 @@
 
 use contract::{
     Refusal, UserId,
-    chat::{Chat, MemberEntry},
+    chat::{Chat, MemberEntry, ReceiptCount},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use service::absent;
@@ -22,14 +22,15 @@ struct Scene<'a> {
     state: &'a ChatState,
     entry: Option<&'a MemberEntry>,
     receipts: Receipts,
+    /// Of a large group, where everybody's receipts were read.
+    counts: Vec<ReceiptCount>,
     typing: Vec<UserId>,
 }
 
 impl Scene<'_> {
     fn chat(self, user: UserId, unread: u64) -> Chat {
-        let Self { state, entry, receipts, mut typing } = self;
+        let Self { state, entry, receipts, counts, mut typing } = self;
         let named = receipts::is_named(state);
-        let counts = if named || receipts.len() < 2 { Vec::new() } else { receipts::counted(state, &receipts) };
         let mut receipts = receipts::listed(&receipts);
         receipts.retain(|receipt| named || receipt.user_id == user);
         // Nobody is told that they type themselves.
@@ -56,7 +57,9 @@ impl Scene<'_> {
 /// A chat in which nothing has happened yet.
 #[must_use]
 pub fn of_new(state: &ChatState, user: UserId) -> Chat {
-    Scene { state, entry: None, receipts: Receipts::new(), typing: Vec::new() }.chat(user, 0)
+    let receipts = Receipts::new();
+    let counts = receipts::counted(state, &receipts);
+    Scene { state, entry: None, receipts, counts, typing: Vec::new() }.chat(user, 0)
 }
 
 /// What `user` sees of a chat, with everything there is to say.
@@ -69,10 +72,12 @@ pub async fn read(app: &App, state: &ChatState, user: UserId) -> Result<Chat, Re
         typing::of_chats(nats, &chats)
     )
     .map_err(|error| absent("the buckets MEMBERS, READS and TYPING", &error))?;
+    let receipts = receipts.remove(&state.id).unwrap_or_default();
     let scene = Scene {
         state,
         entry: entry.as_ref(),
-        receipts: receipts.remove(&state.id).unwrap_or_default(),
+        counts: receipts::counted(state, &receipts),
+        receipts,
         typing: typing.remove(&state.id).unwrap_or_default(),
     };
     count(app, user, scene).await
@@ -101,6 +106,7 @@ pub async fn read_all(
             state,
             entry: *entry,
             receipts: receipts.remove(&state.id).unwrap_or_default(),
+            counts: Vec::new(),
             typing: typing.remove(&state.id).unwrap_or_default(),
         })
         .collect();

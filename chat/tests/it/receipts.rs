@@ -184,6 +184,8 @@ async fn a_large_group_is_told_numbers() {
     for n in 1..=3 {
         world.send(chat, anna, &n.to_string()).await;
     }
+    let counts = view(&world, ben, chat).await.receipt_counts;
+    assert_eq!(counts.iter().map(|count| (count.seq, count.seen)).collect::<Vec<_>>(), [(1, 0), (2, 0), (3, 0)]);
     let mut events = world.gateway().subscribe(room::of_chat(chat)).await.unwrap();
     world.gateway().flush().await.unwrap();
     read(&world, ben, chat, 2).await;
