@@ -22,6 +22,8 @@ const JETSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 const SUBSCRIPTION_CAPACITY: usize = 8_192;
 /// Where messages were dropped, more will be: those who look for what they missed do so no more often than this.
 const LOSSES: Duration = Duration::from_millis(500);
+/// Where there are copies, one that was read to see what was missed may have been behind: after this it is looked at again.
+const CAUGHT_UP: Duration = Duration::from_secs(10);
 
 /// A connection of one service; cheap to clone, which async-nats' own types are not quite.
 #[derive(Debug, Clone)]
@@ -44,7 +46,7 @@ impl Nats {
         readiness.set("nats", false);
         let (count, connected) = watch::channel(0);
         let (missed, gaps) = watch::channel(0);
-        let losses = Arc::new(Losses { missed, told: AtomicBool::new(false) });
+        let losses = Arc::new(Losses { missed, copies: config.replicas > 1, ..Losses::default() });
         let (readiness, noted) = (readiness.clone(), losses.clone());
         let client = ConnectOptions::with_user_and_password(config.user.clone(), config.password.clone())
             .name(&config.user)
@@ -61,7 +63,7 @@ impl Nats {
                     Event::Connected => {
                         readiness.set("nats", true);
                         count.send_modify(|count| *count += 1);
-                        noted.missed.send_modify(|count| *count += 1);
+                        noted.count();
                     }
                     Event::Disconnected | Event::Closed => readiness.set("nats", false),
                     Event::SlowConsumer(id) => {
@@ -115,7 +117,8 @@ impl Nats {
     }
 
     /// Counts the times at which messages of core NATS may have passed us by: a change means that NATS was away, that a
-    /// subscription of ours was so slow that messages were dropped, or what [`follow_leaders`](Self::follow_leaders) tells.
+    /// subscription of ours was so slow that messages were dropped, or what [`follow_leaders`](Self::follow_leaders) tells;
+    /// where there are copies also that each of these is ten seconds ago.
     #[must_use]
     pub fn gaps(&self) -> watch::Receiver<u64> {
         self.0.gaps.clone()
@@ -134,11 +137,13 @@ impl Nats {
 }
 
 /// Messages that we did not hear.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Losses {
     missed: watch::Sender<u64>,
     /// Those who care will hear of it soon.
     told: AtomicBool,
+    /// What is read may come from a copy.
+    copies: bool,
 }
 
 impl Losses {
@@ -152,7 +157,25 @@ impl Losses {
             tokio::time::sleep(LOSSES).await;
             // What is dropped from here on is told again.
             this.told.store(false, Ordering::Release);
-            this.missed.send_modify(|count| *count += 1);
+            this.count();
+        });
+    }
+
+    fn count(self: &Arc<Self>) {
+        let next = |count: &mut u64| {
+            *count += 1;
+            *count
+        };
+        let mut number = 0;
+        self.missed.send_modify(|count| number = next(count));
+        if !self.copies {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(CAUGHT_UP).await;
+            // Where there was another one meanwhile, that one's time has not come yet.
+            this.missed.send_if_modified(|count| *count == number && next(count) > number);
         });
     }
 }

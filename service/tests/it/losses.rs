@@ -69,3 +69,16 @@ async fn who_may_have_missed_what_another_leader_said_hears_of_it() {
     tokio::time::timeout(SOON * 2, gaps.changed()).await.expect("a gap").unwrap();
     nodes[first].resume();
 }
+
+#[tokio::test]
+async fn where_there_are_copies_one_looks_twice_since_one_may_be_behind() {
+    let nats = Nats::start().await;
+    let mut config = config(&nats, "gateway");
+    config.nats.replicas = 3;
+    let gateway = Service::start("gateway", &config).await.unwrap();
+    let (mut gaps, connections) = (gateway.nats().gaps(), gateway.nats().connections());
+    eventually("a connection", SOON, async || (*connections.borrow() > 0).then_some(())).await;
+    assert_eq!(*gaps.borrow_and_update(), 1, "the connection itself");
+    tokio::time::timeout(SOON * 2, gaps.changed()).await.expect("a second look").unwrap();
+    assert_eq!(*connections.borrow(), 1, "though NATS was never away");
+}
