@@ -140,18 +140,13 @@ impl Keeper {
                 None => self.leaving.push_back((now + LINGER, user)),
             }
         }
-        while let Some((_, user)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
-            // Who has come back meanwhile stays.
-            if self.presence.here().devices.of(user).is_none() {
-                due.push((user, None));
-            }
-        }
+        // They stay in the queue until that is written, whatever becomes of us meanwhile; who has come back stays.
+        let left = self.leaving.iter().take_while(|(at, _)| *at <= now).count();
+        let gone = self.leaving.iter().take(left).map(|(_, user)| *user);
+        due.extend(gone.filter(|user| self.presence.here().devices.of(*user).is_none()).map(|user| (user, None)));
         due.retain(|(user, availability)| availability.is_none() || self.written.get(user).copied() != *availability);
-        self.write(due.clone()).await.inspect_err(|_| {
-            // Those who are here are written anew; those who are not have to be remembered.
-            let gone = due.iter().filter(|(_, availability)| availability.is_none());
-            self.leaving.extend(gone.map(|(user, _)| (now, *user)));
-        })?;
+        self.write(due.clone()).await?;
+        self.leaving.drain(..left);
         for (user, availability) in due {
             match availability {
                 Some(availability) => self.written.insert(user, availability),
