@@ -89,7 +89,7 @@ async fn what_a_deleted_message_said_is_told_to_nobody_who_comes_later() {
 }
 
 fn told(events: &Events) -> String {
-    events.events.iter().map(|event| format!("{} {}\n", event.event, event.data)).collect()
+    events.events.iter().map(|event| format!("{} {}", event.event, event.data)).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]
