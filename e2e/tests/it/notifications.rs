@@ -104,6 +104,12 @@ async fn what_is_written_comes_once_coalesces_and_is_read_with_its_chat() {
     assert_eq!(carl.rest.patch(&format!("/api/notifications/{id}"), json!({ "read": true })).await.status, 404);
     ben.rest.post("/api/notifications/read-all", json!({})).await.expect(204);
     assert_unread(&ben, json!([])).await;
+    // One of which nothing is left is none.
+    let six = send(&anna, &chat, "six", json!({})).await["seq"].clone();
+    assert_unread(&ben, json!([["message", 1, "six"]])).await;
+    anna.rest.delete(&format!("/api/messages/{chat}/{six}")).await.expect(200);
+    assert_unread(&ben, json!([])).await;
+    assert_eq!(list(&ben, "").await.len(), 3);
     assert_eq!(carl.rest.get(&format!("/api/notifications/{}", ben.id())).await.status, 403);
     assert_eq!(ben.rest.get(&format!("/api/notifications/{}", ben.id())).await.expect(200)["unread"], 0);
     let first = ben.rest.get("/api/notifications?limit=2").await.expect(200);

@@ -215,7 +215,8 @@ impl Store {
         before: Option<Position>,
         limit: u32,
     ) -> std::result::Result<Vec<Stored>, Refusal> {
-        let mut filter = doc! { "userId": user.to_string() };
+        // All that one was about may have been deleted.
+        let mut filter = doc! { "userId": user.to_string(), "count": { "$gt": 0 } };
         if unread {
             filter.insert("readAt", bson::Bson::Null);
         }
