@@ -171,11 +171,11 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "change-unwritten",
-        what: "every seventh message takes changes that are acknowledged and nothing else",
+        what: "every third message takes changes that are acknowledged and nothing else",
         edits: &[Edit {
             file: "chat/src/messages.rs",
             from: "        let command = command(Box::new(version.message.clone()));",
-            to: "        if seq % 7 == 0 {\n            return Ok(version.message.clone());\n        }\n        \
+            to: "        if seq % 3 == 0 {\n            return Ok(version.message.clone());\n        }\n        \
                  let command = command(Box::new(version.message.clone()));",
         }],
         faults: &[],
