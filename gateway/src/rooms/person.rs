@@ -26,6 +26,8 @@ use super::{
 
 /// What could not be found out is tried again after this.
 const AGAIN: Duration = Duration::from_secs(2);
+/// A room that is behind is looked at again after this: mostly an event is under way.
+const BEHIND: Duration = Duration::from_millis(20);
 
 /// Follows the person until their last socket here is gone.
 pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Rooms) {
@@ -145,12 +147,14 @@ impl Rooms {
     }
 
     /// Lets sockets into a room after they have seen the chat as of its cursor: what came later, and what was said beside
-    /// the log, they get first.
+    /// the log, they get first. A room that is behind would tell them again what they have seen, and is waited for.
     async fn enter_at(&self, user: UserId, chat: &Chat, sids: &[Sid], room: &Room) {
         let (mut seen, began) = (chat.cursor, Instant::now());
         loop {
+            let (in_vain, mut behind) = (seen == Cursor::MAX || began.elapsed() > FILL_PATIENCE, false);
             let entered = room.between_events(|last| {
-                last.is_none_or(|last| last <= seen).then(|| {
+                behind = last.is_some_and(|last| last < seen);
+                last.is_none_or(|last| last == seen || behind && in_vain).then(|| {
                     let entered = self.table().enter_late(user, chat.id, chat.cursor, sids);
                     let sockets: Vec<_> = entered.iter().filter_map(|sid| self.socket(*sid)).collect();
                     room.let_in(self, user, chat, &sockets);
@@ -160,6 +164,10 @@ impl Rooms {
             match entered {
                 Some(entered) if entered.is_empty() => return self.say_left(chat.id, sids),
                 Some(_) => return,
+                None if behind => {
+                    sleep(BEHIND).await;
+                    continue;
+                }
                 None => {}
             }
             let page = match self.read_log(chat.id, Some(seen)).await {

@@ -171,6 +171,33 @@ async fn who_is_added_gets_the_chat_and_then_its_events() {
 }
 
 #[tokio::test]
+async fn who_comes_into_a_room_that_is_behind_hears_nothing_twice() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (anna, ben) = (Person::new(), Person::new());
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna]);
+    let (there, comes) = (world.client(&gateway, anna).await, world.client(&gateway, ben).await);
+    let known = world.append(chat, "message:new", r#"{"n":0}"#).await;
+    there.wait("message:new", |args| args[0]["n"] == 0, SOON).await;
+    world.republish(false).await;
+    let unheard = world.append(chat, "message:new", r#"{"n":1}"#).await;
+    world.republish(true).await;
+    world.answer("call.chat.get", move |_| {
+        let mut view = crate::world::chat_json(chat);
+        view["cursor"] = unheard.into();
+        Ok(view)
+    });
+    world.put_member(chat, ben, true, unheard).await;
+    comes.wait("chat:joined", |args| args[0]["id"] == json!(chat), SOON).await;
+    let after = world.append(chat, "message:new", r#"{"n":2}"#).await;
+    comes.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    there.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    assert_eq!(positions(&there, "message:new")[1..], [(unheard, known), (after, unheard)]);
+    assert_eq!(positions(&comes, "message:new"), [(after, unheard)]);
+}
+
+#[tokio::test]
 async fn a_deleted_chat_empties_its_room() {
     let world = World::start().await;
     let gateway = world.gateway().await;
