@@ -43,7 +43,7 @@ impl Default for AtHand {
     }
 }
 
-/// `call.chat.send`: a repeated `clientId` is answered with the original.
+/// `call.chat.send`: a repeated `clientId` is answered with the original, or with what its deletion left of it.
 pub async fn send(app: App, send: SendMessage) -> Result<SentMessage, Refusal> {
     let chat = send.message.chat_id;
     let user = send.actor.user_id;
