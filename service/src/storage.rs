@@ -9,7 +9,7 @@ use async_nats::jetstream::{
     context::{PublishError, PublishErrorKind},
     kv,
     message::PublishMessage,
-    stream::Republish,
+    stream::{Republish, StorageType},
 };
 use bytes::Bytes;
 use contract::{room, storage::PRESENCE_BUCKET};
@@ -34,17 +34,19 @@ impl Bucket {
                 bucket: name.to_owned(),
                 description: description.to_owned(),
                 history: 1,
-                storage: jetstream::stream::StorageType::File,
+                storage: StorageType::File,
                 ..Default::default()
             },
         }
     }
 
-    /// A bucket in the server's memory: for what is worthless after a restart of all of NATS.
+    /// A bucket in the server's memory: for what is worthless after a restart of all of NATS. In a cluster it is on disk:
+    /// where all nodes were restarted within a second, a copy in memory may wait for good for a leader that no longer
+    /// exists (nats-server 2.15.1: "catchup aborted, no leader for stream").
     #[must_use]
     pub fn volatile(name: &'static str, description: &str) -> Self {
         let mut bucket = Self::durable(name, description);
-        bucket.config.storage = jetstream::stream::StorageType::Memory;
+        bucket.config.storage = StorageType::Memory;
         bucket
     }
 
@@ -77,11 +79,22 @@ impl Bucket {
 
     /// Makes the bucket be there, as described.
     pub async fn ensure(&self, nats: &Nats) -> Result<kv::Store, jetstream::context::CreateKeyValueError> {
-        let config = kv::Config { num_replicas: nats.replicas(), ..self.config.clone() };
-        match nats.jetstream().create_key_value(config.clone()).await {
-            Ok(store) => Ok(store),
-            // It exists with another configuration: from an older version, or with other replicas.
-            Err(_) => nats.jetstream().create_or_update_key_value(config).await,
+        let mut config = kv::Config { num_replicas: nats.replicas(), ..self.config.clone() };
+        if nats.replicas() > 1 {
+            config.storage = StorageType::File;
+        }
+        let jetstream = nats.jetstream();
+        if let Ok(store) = jetstream.create_key_value(config.clone()).await {
+            return Ok(store);
+        }
+        // It exists with another configuration: from an older version, or with other replicas.
+        match jetstream.create_or_update_key_value(config.clone()).await {
+            // Where a stream is kept is the one thing that cannot be changed: this one began on a single node.
+            Err(_) if config.storage != self.config.storage => {
+                config.storage = self.config.storage;
+                jetstream.create_or_update_key_value(config).await
+            }
+            done => done,
         }
     }
 }

@@ -47,8 +47,10 @@ pub enum Kind {
     NodePause,
     /// What becomes of the traffic between one node and the others.
     NodeApart(Traffic),
-    /// Each node is stopped and started, one after the other.
+    /// Each node is stopped and started, and the next when this one serves.
     NodesRolling,
+    /// The same, but none waits for another.
+    NodesRestart,
     /// SIGKILL of all nodes.
     NodesKill,
 }
@@ -101,6 +103,7 @@ static TABLE: &[Fault] = &[
         LONGER,
     ),
     fault("nodes-rolling", "each node of NATS is restarted, one after the other", Kind::NodesRolling, 1),
+    fault("nodes-restart", "all nodes of NATS are restarted, and none waits for another", Kind::NodesRestart, 1),
     fault("nodes-kill", "kill -9 of all nodes of NATS", Kind::NodesKill, 2),
     fault("mongo-pause", "SIGSTOP of MongoDB, then SIGCONT", Kind::MongoPause, LONG),
 ];
@@ -131,7 +134,12 @@ impl Fault {
     /// Whether it can happen to this many nodes of NATS.
     pub fn fits(&self, nodes: usize) -> bool {
         match self.kind {
-            Kind::NodeKill | Kind::NodePause | Kind::NodeApart(_) | Kind::NodesRolling | Kind::NodesKill => nodes > 1,
+            Kind::NodeKill
+            | Kind::NodePause
+            | Kind::NodeApart(_)
+            | Kind::NodesRolling
+            | Kind::NodesRestart
+            | Kind::NodesKill => nodes > 1,
             Kind::NatsKill | Kind::NatsRestart | Kind::NatsPause | Kind::StoreFull => nodes == 1,
             _ => true,
         }
@@ -159,6 +167,7 @@ impl Fault {
             | Kind::NodePause
             | Kind::NodeApart(_)
             | Kind::NodesRolling
+            | Kind::NodesRestart
             | Kind::NodesKill => "nats",
         }
     }
@@ -230,7 +239,12 @@ impl Change {
                 let shift = if self.begins { JUMPS[self.which % JUMPS.len()] } else { 0 };
                 site.clock.as_ref().expect("a clock").shift(shift).expect("a clock that can be set");
             }
-            Kind::NodeKill | Kind::NodePause | Kind::NodeApart(_) | Kind::NodesRolling | Kind::NodesKill => {
+            Kind::NodeKill
+            | Kind::NodePause
+            | Kind::NodeApart(_)
+            | Kind::NodesRolling
+            | Kind::NodesRestart
+            | Kind::NodesKill => {
                 self.to_nodes(system).await;
             }
         }
@@ -255,12 +269,13 @@ impl Change {
                     system.node_mut(index).wait_until_healthy().await;
                 }
             }
-            (_, true) => {
+            (Kind::NodesRolling | Kind::NodesRestart, false) => {}
+            (Kind::NodesKill, true) => {
                 for index in 0..count {
                     system.node_mut(index).kill().await;
                 }
             }
-            (_, false) => {
+            (_, _) => {
                 for index in 0..count {
                     system.node_mut(index).start_again().await;
                 }

@@ -202,7 +202,7 @@ async fn one_of_three_nodes_killed_or_apart_under_load_loses_nothing() {
 
 #[tokio::test]
 async fn all_nodes_restarted_under_load_lose_nothing() {
-    one_after_the_other(3, &["nodes-rolling", "nodes-kill"], Duration::from_secs(1)).await;
+    one_after_the_other(3, &["nodes-rolling", "nodes-restart", "nodes-kill"], Duration::from_secs(1)).await;
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use contract::storage::MEMBERS_BUCKET;
+use async_nats::jetstream::stream::StorageType;
+use contract::storage::{CHATS_BUCKET, MEMBERS_BUCKET};
 use futures::future::join_all;
-use service::{Bucket, KvError, last_values};
+use service::{Bucket, KvError, Service, last_values};
 use testkit::{Nats, eventually};
 
-use crate::world::{SOON, service};
+use crate::world::{SOON, config, service};
 
 #[tokio::test]
 async fn keys_are_compared_set_and_expire() {
@@ -38,4 +39,23 @@ async fn any_number_of_keys_is_read_at_once() {
     let exact: Vec<String> = (0..1_500).map(|n| format!("u.k{n}")).collect();
     assert_eq!(last_values(nats, MEMBERS_BUCKET, &exact).await.unwrap().len(), 1_500);
     assert!(last_values(nats, MEMBERS_BUCKET, &["nobody.*".to_owned()]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn volatile_buckets_are_on_disk_in_a_cluster_unless_they_began_on_one_node() {
+    let nodes = Nats::cluster(3).await;
+    let in_cluster = async |replicas| {
+        let mut config = config(&nodes[0], "chat");
+        config.nats.replicas = replicas;
+        Service::start("chat", &config).await.unwrap()
+    };
+    let (alone, together) = (in_cluster(1).await, in_cluster(3).await);
+    let kept = async |of: &Service, bucket| {
+        let store = Bucket::volatile(bucket, "x").ensure(of.nats()).await.unwrap();
+        let config = &store.stream.cached_info().config;
+        (config.storage, config.num_replicas)
+    };
+    assert_eq!(kept(&together, CHATS_BUCKET).await, (StorageType::File, 3));
+    assert_eq!(kept(&alone, MEMBERS_BUCKET).await, (StorageType::Memory, 1));
+    assert_eq!(kept(&together, MEMBERS_BUCKET).await, (StorageType::Memory, 3));
 }

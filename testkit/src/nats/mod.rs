@@ -11,7 +11,7 @@ pub use self::{
     cluster::Network,
     server::{ClusterNode, Options, Passwords, Server, USERS, password_variable},
 };
-use crate::{nats::server::START_DEADLINE, process::Output, scratch, workspace};
+use crate::{nats::server::START_DEADLINE, process::Output, scratch, until, workspace};
 
 /// A nats-server of a test: random port (the same after a restart), own store, removed on drop.
 pub struct Nats {
@@ -191,13 +191,19 @@ impl Nats {
     /// Waits until JetStream serves: at once on a single node, after an election in a cluster.
     ///
     /// # Panics
-    /// When it does not within 30 s.
+    /// When it does not within 30 s, with what the server said last.
     pub async fn wait_until_healthy(&self) {
         let url = format!("{}/healthz", self.monitor_url());
-        crate::eventually("nats-server to be healthy", START_DEADLINE, async || {
+        let mut said = "nothing".to_owned();
+        let healthy = until("nats-server to be healthy", START_DEADLINE, async || {
             let answer = reqwest::get(&url).await.ok()?;
-            answer.status().is_success().then_some(())
+            let status = answer.status();
+            said = answer.text().await.ok()?;
+            status.is_success().then_some(())
         })
         .await;
+        if let Err(late) = healthy {
+            panic!("{late}; {} says {said}", self.name());
+        }
     }
 }
