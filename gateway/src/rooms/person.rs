@@ -149,12 +149,13 @@ impl Rooms {
     /// Lets sockets into a room after they have seen the chat as of its cursor: what came later, and what was said beside
     /// the log, they get first. A room that is behind would tell them again what they have seen, and is waited for.
     async fn enter_at(&self, user: UserId, chat: &Chat, sids: &[Sid], room: &Room) {
-        let (mut seen, began) = (chat.cursor, Instant::now());
+        let (mut seen, began, mut in_vain) = (chat.cursor, Instant::now(), false);
         loop {
-            let (in_vain, mut behind) = (seen == Cursor::MAX || began.elapsed() > FILL_PATIENCE, false);
-            let entered = room.between_events(|last| {
-                behind = last.is_some_and(|last| last < seen);
-                last.is_none_or(|last| last == seen || behind && in_vain).then(|| {
+            let mut behind = false;
+            let entered = room.between_events(self, seen, |last| {
+                // One that has emitted nothing yet may have to emit what is older.
+                behind = last.is_none_or(|last| last < seen);
+                (last == Some(seen) || in_vain).then(|| {
                     let entered = self.table().enter_late(user, chat.id, chat.cursor, sids);
                     let sockets: Vec<_> = entered.iter().filter_map(|sid| self.socket(*sid)).collect();
                     room.let_in(self, user, chat, &sockets);
@@ -165,6 +166,7 @@ impl Rooms {
                 Some(entered) if entered.is_empty() => return self.say_left(chat.id, sids),
                 Some(_) => return,
                 None if behind => {
+                    in_vain = began.elapsed() > FILL_PATIENCE;
                     sleep(BEHIND).await;
                     continue;
                 }
@@ -179,7 +181,7 @@ impl Rooms {
                 }
                 Ok(_) | Err(_) => {
                     tracing::warn!(chat = %chat.id, "cannot fill a gap before a room; clients will notice by `prev`");
-                    seen = Cursor::MAX;
+                    in_vain = true;
                     continue;
                 }
             };

@@ -124,9 +124,14 @@ impl Room {
         }
     }
 
-    /// Runs `then` at a moment when nothing is being emitted, given the cursor up to which everything has been.
-    pub(super) fn between_events<T>(&self, then: impl FnOnce(Option<Cursor>) -> T) -> T {
-        let emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Runs `then` for one who has seen everything up to `seen`, at a moment when nothing is being emitted, given the
+    /// cursor up to which everything has been. Where nobody is in the room it begins with them: what came before is for
+    /// nobody here.
+    pub(super) fn between_events<T>(&self, rooms: &Rooms, seen: Cursor, then: impl FnOnce(Option<Cursor>) -> T) -> T {
+        let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if rooms.table().size_of(self.chat) == 0 {
+            emitted.last = emitted.last.max(Some(seen));
+        }
         then(emitted.last)
     }
 

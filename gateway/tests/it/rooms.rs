@@ -197,6 +197,38 @@ async fn who_comes_into_a_room_that_is_behind_hears_nothing_twice() {
     assert_eq!(positions(&comes, "message:new"), [(after, unheard)]);
 }
 
+/// A gateway that hung hears late what `chat` has long answered of.
+#[tokio::test]
+async fn who_comes_into_a_room_that_has_emitted_nothing_hears_only_what_is_new() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    for others in [0, 1] {
+        let (anna, ben) = (Person::new(), Person::new());
+        let chat = ChatId::new();
+        let before = world.append(ChatId::new(), "message:new", "{}").await;
+        let seen = before + 2;
+        world.join_quietly(chat, &[anna][..others]);
+        let (there, comes) = (world.client(&gateway, anna).await, world.client(&gateway, ben).await);
+        world.answer("call.chat.get", move |_| {
+            let mut view = crate::world::chat_json(chat);
+            view["cursor"] = seen.into();
+            Ok(view)
+        });
+        world.put_member(chat, ben, true, seen).await;
+        comes.wait("chat:joined", |args| args[0]["id"] == json!(chat), SOON).await;
+        for n in 1..=2 {
+            world.append(chat, "message:new", &json!({ "n": n }).to_string()).await;
+        }
+        if others > 0 {
+            there.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+        }
+        let new = world.append(chat, "message:new", r#"{"n":3}"#).await;
+        comes.wait("message:new", |args| args[0]["n"] == 3, SOON).await;
+        assert_eq!(positions(&comes, "message:new"), [(new, seen)]);
+        assert_eq!(there.events_named("message:new").len(), 3 * others);
+    }
+}
+
 #[tokio::test]
 async fn a_deleted_chat_empties_its_room() {
     let world = World::start().await;
