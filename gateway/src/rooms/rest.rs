@@ -3,27 +3,78 @@
 
 use std::time::Duration;
 
-/// For each of the room's sockets here.
-const EACH: Duration = Duration::from_micros(40);
-const AT_LEAST: Duration = Duration::from_millis(1);
-const AT_MOST: Duration = Duration::from_millis(50);
+use tokio::time::Instant;
 
-/// For how long a room rests after a fan-out to so many sockets.
-pub(super) fn after(sockets: usize) -> Option<Duration> {
-    let rest = EACH.saturating_mul(u32::try_from(sockets).unwrap_or(u32::MAX));
-    (rest >= AT_LEAST).then_some(rest.min(AT_MOST))
+/// For each of the room's sockets here.
+const EACH: Duration = Duration::from_micros(30);
+const AT_MOST: Duration = Duration::from_millis(50);
+/// The timer can do no less.
+const AT_LEAST: Duration = Duration::from_millis(1);
+/// A room that has rested is busy for twice as long: who writes into it then is mostly not alone.
+const BUSY: u32 = 2;
+/// What comes first in a busy room waits for others for this part of a rest.
+const GATHER: u32 = 4;
+
+/// When a room emits what it has heard.
+#[derive(Default)]
+pub(super) struct Rhythm(Option<Rest>);
+
+struct Rest {
+    end: Instant,
+    length: Duration,
+}
+
+impl Rhythm {
+    /// Something has gone out to so many sockets.
+    pub(super) fn fanned_out(&mut self, now: Instant, sockets: usize) {
+        let length = EACH.saturating_mul(u32::try_from(sockets).unwrap_or(u32::MAX)).min(AT_MOST);
+        self.0 = (length >= AT_LEAST).then(|| Rest { end: now + length, length });
+    }
+
+    /// Until when nothing goes out.
+    pub(super) fn resting_until(&self, now: Instant) -> Option<Instant> {
+        self.0.as_ref().map(|rest| rest.end).filter(|end| *end > now)
+    }
+
+    /// For how long what has come waits for others to go out with.
+    pub(super) fn gathering(&self, now: Instant) -> Option<Duration> {
+        let rest = self.0.as_ref().filter(|rest| now < rest.end + rest.length * BUSY)?;
+        Some(rest.length / GATHER).filter(|gathering| *gathering >= AT_LEAST)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn after(sockets: usize) -> (Rhythm, Instant) {
+        let (mut rhythm, now) = (Rhythm::default(), Instant::now());
+        rhythm.fanned_out(now, sockets);
+        (rhythm, now)
+    }
+
     #[test]
     fn only_large_rooms_rest_and_not_for_long() {
-        assert_eq!(after(0), None);
-        assert_eq!(after(2), None);
-        assert_eq!(after(25), Some(Duration::from_millis(1)));
-        assert_eq!(after(500), Some(Duration::from_millis(20)));
-        assert_eq!(after(usize::MAX), Some(Duration::from_millis(50)));
+        let rest = |sockets| {
+            let (rhythm, now) = after(sockets);
+            rhythm.resting_until(now).map(|until| until - now)
+        };
+        assert_eq!([0, 2, 33].map(rest), [None; 3]);
+        assert_eq!(rest(34), Some(Duration::from_micros(1_020)));
+        assert_eq!(rest(500), Some(Duration::from_millis(15)));
+        assert_eq!(rest(usize::MAX), Some(Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn only_busy_large_rooms_gather() {
+        assert_eq!(Rhythm::default().gathering(Instant::now()), None);
+        let gathering = |sockets, milliseconds| {
+            let (rhythm, now) = after(sockets);
+            rhythm.gathering(now + Duration::from_millis(milliseconds))
+        };
+        assert_eq!(gathering(100, 3), None);
+        assert_eq!(gathering(500, 15), Some(Duration::from_micros(3_750)));
+        assert_eq!(gathering(500, 44), Some(Duration::from_micros(3_750)));
+        assert_eq!(gathering(500, 45), None);
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Rooms, rest, signals::Signals};
+use super::{Rooms, rest::Rhythm, signals::Signals};
 
 /// Beyond our own server the subscription takes effect a moment later: what was published meanwhile is looked for once.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -280,20 +280,22 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut look_at = Some(Instant::now() + SECOND_LOOK);
     let mut again = AGAIN;
     let mut page_before = Page::Last;
-    let mut resting_until = None;
+    let mut rhythm = Rhythm::default();
     loop {
+        let resting_until = rhythm.resting_until(Instant::now());
         tokio::select! {
             biased;
             message = messages.next(), if resting_until.is_none() => match message {
                 Some(message) => {
+                    if let Some(gathering) = rhythm.gathering(Instant::now()) {
+                        tokio::time::sleep(gathering).await;
+                    }
                     room.receive_ready(&rooms, message, &mut messages).await;
-                    resting_until = rest::after(rooms.table().size_of(room.chat)).map(|rest| Instant::now() + rest);
+                    rhythm.fanned_out(Instant::now(), rooms.table().size_of(room.chat));
                 }
                 None => return,
             },
-            () = sleep_until(resting_until.unwrap_or_else(Instant::now)), if resting_until.is_some() => {
-                resting_until = None;
-            }
+            () = sleep_until(resting_until.unwrap_or_else(Instant::now)), if resting_until.is_some() => {}
             changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
