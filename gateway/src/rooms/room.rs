@@ -204,29 +204,35 @@ impl Room {
         }
         metrics::counter!("natter_gateway_gaps_total").increment(1);
         // Boxed, because a room's task is as large as all that it may do.
-        Box::pin(self.fill_patiently(rooms)).await;
+        Box::pin(self.fill_patiently(rooms, outgoing.at.prev)).await;
         self.emit(rooms, &outgoing, true);
     }
 
-    /// The same, again where the log cannot be read: what comes meanwhile waits.
-    async fn fill_patiently(self: &Arc<Self>, rooms: &Rooms) {
+    /// Emits what the log has up to `until`, and beyond, again and again where it cannot be read or a copy that is behind is
+    /// read: what comes meanwhile waits.
+    async fn fill_patiently(self: &Arc<Self>, rooms: &Rooms, until: Cursor) {
         let began = Instant::now();
-        while let Err(refusal) = self.fill(rooms).await {
+        loop {
+            let why = match self.fill(rooms).await {
+                Ok(end) if end >= until => return,
+                Ok(_) => "the log that was read ends before it".to_owned(),
+                Err(refusal) => refusal.to_string(),
+            };
             if began.elapsed() > FILL_PATIENCE {
-                tracing::warn!(chat = %self.chat, %refusal, "cannot fill a gap; clients will notice by `prev`");
+                tracing::warn!(chat = %self.chat, why, "cannot fill a gap; clients will notice by `prev`");
                 return;
             }
             tokio::time::sleep(FILL_AGAIN).await;
         }
     }
 
-    /// Emits what the log has beyond what has been emitted.
-    async fn fill(self: &Arc<Self>, rooms: &Rooms) -> Result<(), Refusal> {
+    /// Emits what the log has beyond what has been emitted; answers where it ends.
+    async fn fill(self: &Arc<Self>, rooms: &Rooms) -> Result<Cursor, Refusal> {
         loop {
             let known = self.known();
             let page = rooms.read_log(self.chat, known).await?;
             if self.take(rooms, known, &page) != Page::More {
-                return Ok(());
+                return Ok(page.cursor);
             }
         }
     }

@@ -1,5 +1,10 @@
 //! From the log to the clients.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use contract::{ChatId, event::Cursor};
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -195,6 +200,34 @@ async fn who_comes_into_a_room_that_is_behind_hears_nothing_twice() {
     there.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
     assert_eq!(positions(&there, "message:new")[1..], [(unheard, known), (after, unheard)]);
     assert_eq!(positions(&comes, "message:new"), [(after, unheard)]);
+}
+
+/// In a cluster a copy of the log that has not caught up may answer.
+#[tokio::test]
+async fn a_gap_is_not_filled_from_a_log_that_ends_within_it() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let anna = Person::new();
+    let chat = ChatId::new();
+    world.join_quietly(chat, &[anna]);
+    let client = world.client(&gateway, anna).await;
+    let known = world.append(chat, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asked_here = asked.clone();
+    world.answer("call.chat.read_log", move |body| {
+        let caught_up = asked_here.fetch_add(1, Ordering::Relaxed) >= 2;
+        let missed = json!([{ "event": "message:new", "data": { "n": 2 }, "cursor": known + 1, "prev": known }]);
+        let events = if caught_up && body["after"] == known { missed } else { json!([]) };
+        Ok(json!({ "events": events, "cursor": if caught_up { known + 2 } else { known }, "reset": false }))
+    });
+    world.republish(false).await;
+    world.append(chat, "message:new", r#"{"n":2}"#).await;
+    world.republish(true).await;
+    let last = world.append(chat, "message:new", r#"{"n":3}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 3, SOON).await;
+    assert_eq!(positions(&client, "message:new")[1..], [(known + 1, known), (last, known + 1)]);
+    assert!(asked.load(Ordering::Relaxed) > 2);
 }
 
 /// A gateway that hung hears late what `chat` has long answered of.
