@@ -126,7 +126,8 @@ pub async fn after(
         return Ok(none_after(after));
     }
     // The event at `after` is read too: while it is there, none after it is missing.
-    let (logged, more) = log::read(nats, state.id, after, limit + 1).await.map_err(|error| refusal(&error))?;
+    let read = log::read_to(nats, state.id, after, limit + 1, state.cursor).await;
+    let (logged, more) = read.map_err(|error| refusal(&error))?;
     select(state, after, &logged, more, limit, max_bytes)
 }
 

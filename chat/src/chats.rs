@@ -7,11 +7,15 @@ use bytes::Bytes;
 use contract::{
     ChatId, Refusal, Time, UserId,
     event::{Cursor, Event, Seq},
-    storage::CHATS_BUCKET,
+    storage::{CHAT_STREAM, CHATS_BUCKET, log_subject},
 };
+use futures::future::join;
 use moka::future::Cache;
-use service::{Nats, absent, fault};
-use tokio::{sync::Mutex, time::Instant};
+use service::{Nats, absent, chain, fault};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     archive::Floor,
@@ -25,6 +29,9 @@ use crate::{
 const SNAPSHOT_EVERY: u64 = 200;
 /// What nobody decides on may be as old as this.
 const LATELY: Duration = Duration::from_secs(1);
+/// The leader answers within this, or is asked again; one that comes back from being cut off hears of it within a second.
+const LEADER: Duration = Duration::from_millis(300);
+const LEADERLESS: Duration = Duration::from_millis(1_500);
 /// A command that loses every race is given up after this: another instance that has much to append is always a step
 /// ahead of one that has to read first.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,12 +62,41 @@ impl Chats {
         Self { nats, floor, log_events: log_events.into(), at_hand: Cache::new(at_hand) }
     }
 
-    /// The chat as the log leaves it now; `None` if there is none.
+    /// The chat as the log leaves it now; `None` if there is none. Who has learned of an event, from whichever instance, is
+    /// never answered as it was before.
     pub async fn current(&self, chat: ChatId) -> Result<Option<Arc<ChatState>>, Refusal> {
         let slot = self.slot(chat).await;
         let mut slot = slot.lock().await;
-        self.refresh(chat, &mut slot).await?;
-        Ok(slot.state.clone())
+        let (end, refreshed) = join(self.end(chat), self.refresh(chat, &mut slot)).await;
+        refreshed?;
+        for _ in 0..log::ASKED {
+            if slot.state.as_ref().map_or(0, |state| state.cursor) >= end {
+                return Ok(slot.state.clone());
+            }
+            sleep(log::AGAIN).await;
+            self.refresh(chat, &mut slot).await?;
+        }
+        Err(refusal(&LogError::Behind))
+    }
+
+    /// Where the chat's log ends, in a cluster: any copy of it is read, and only the leader knows. Where it cannot be asked
+    /// for long, what can be read has to do.
+    async fn end(&self, chat: ChatId) -> Cursor {
+        if self.nats.replicas() < 2 {
+            return 0;
+        }
+        let subject = log_subject(chat);
+        let asking = async {
+            loop {
+                match timeout(LEADER, service::leaders_end(&self.nats, CHAT_STREAM, &subject)).await {
+                    Ok(Ok(end)) => return end,
+                    Ok(Err(error)) => tracing::debug!(%chat, error = chain(&error), "cannot ask where the log ends"),
+                    Err(_) => {}
+                }
+                sleep(log::AGAIN).await;
+            }
+        };
+        timeout(LEADERLESS, asking).await.unwrap_or(0)
     }
 
     /// The chat as the log left it after `cursor`, or later.
@@ -185,7 +221,7 @@ impl Chats {
         let from = slot.state.as_ref().map_or(0, |state| state.cursor) + 1;
         let read_at = Instant::now();
         let mut beginless = false;
-        let replayed = log::replay(&self.nats, chat, from, |logged, event| {
+        let replayed = log::replay(&self.nats, chat, from, 0, |logged, event| {
             slot.advance(&event, logged.sequence);
             beginless |= slot.state.is_none();
         })
@@ -259,7 +295,7 @@ pub fn busy() -> Refusal {
 /// The log cannot be read: `unavailable` where NATS is away, `internal` where what it holds is not readable.
 pub fn refusal(error: &LogError) -> Refusal {
     match error {
-        LogError::Read(_) => absent("the log", error),
+        LogError::Read(_) | LogError::Behind => absent("the log", error),
         LogError::Event(..) | LogError::Unknown(_) | LogError::Beginless(_) => fault("reading the log", error),
     }
 }

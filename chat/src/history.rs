@@ -6,7 +6,7 @@ use contract::{
     chat::{GetHistory, History, MAX_PAGE},
     event::{Cursor, Message, Seq},
 };
-use service::{Nats, mongo, mongo::Mongo};
+use service::{Logged, Nats, mongo, mongo::Mongo};
 
 use crate::{
     App,
@@ -87,7 +87,8 @@ impl Reader {
     }
 
     async fn fold_from(&self, state: &ChatState, from: Cursor, mut messages: Messages) -> Result<Messages, Refusal> {
-        let folded = log::replay(&self.nats, state.id, from, |_, event| fold::take(&mut messages, event)).await;
+        let take = |_: &Logged, event| fold::take(&mut messages, event);
+        let folded = log::replay(&self.nats, state.id, from, state.cursor, take).await;
         folded.map_err(|error| refusal(&error))?;
         Ok(messages)
     }

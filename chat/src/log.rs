@@ -1,5 +1,7 @@
 //! The log of a chat: appending one event at a fence, reading from a place on.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{context::PublishError, message::PublishMessage};
 use bytes::Bytes;
 use contract::{
@@ -9,13 +11,16 @@ use contract::{
     storage::{CHAT_STREAM, log_subject},
 };
 use service::{Logged, Nats, Trace};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::state::ChatState;
 
 /// Events and bytes of one read of the log.
 const READ_EVENTS: u32 = 500;
 const READ_BYTES: usize = 2 * 1024 * 1024;
+/// A copy that is behind is asked again after this, so many times: it mostly is by milliseconds.
+pub const AGAIN: Duration = Duration::from_millis(50);
+pub const ASKED: usize = 20;
 
 /// An event on its way into the log.
 #[derive(Debug)]
@@ -100,6 +105,8 @@ pub enum LogError {
     Event(Cursor, #[source] serde_json::Error),
     #[error("event {0} of the log has no name or one this version does not know")]
     Unknown(Cursor),
+    #[error("the copy of the log that answers is behind")]
+    Behind,
     #[error("the log of chat {0} does not reach back to its creation and there is no snapshot")]
     Beginless(ChatId),
 }
@@ -110,15 +117,35 @@ pub async fn read(nats: &Nats, chat: ChatId, from: Cursor, limit: u32) -> Result
     Ok(service::next_events(nats, CHAT_STREAM, &log_subject(chat), from, limit, READ_BYTES).await?)
 }
 
-/// Hands every event of `chat` from the cursor `from` to the end of its log to `take`.
+/// The same where the log is known to reach to `until`: any copy answers, also one that has not heard of that yet.
+pub async fn read_to(
+    nats: &Nats,
+    chat: ChatId,
+    from: Cursor,
+    limit: u32,
+    until: Cursor,
+) -> Result<(Vec<Logged>, bool), LogError> {
+    for _ in 0..ASKED {
+        let (events, more) = read(nats, chat, from, limit).await?;
+        let end = events.last().map_or(from.saturating_sub(1), |last| last.sequence);
+        if more || end >= until {
+            return Ok((events, more));
+        }
+        sleep(AGAIN).await;
+    }
+    Err(LogError::Behind)
+}
+
+/// Hands every event of `chat` from the cursor `from` to the end of its log, which is at `until` at least, to `take`.
 pub async fn replay(
     nats: &Nats,
     chat: ChatId,
     mut from: Cursor,
+    until: Cursor,
     mut take: impl FnMut(&Logged, Event),
 ) -> Result<(), LogError> {
     loop {
-        let (events, more) = read(nats, chat, from, READ_EVENTS).await?;
+        let (events, more) = read_to(nats, chat, from, READ_EVENTS, until).await?;
         for logged in &events {
             take(logged, decode(logged)?);
         }

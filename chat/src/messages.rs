@@ -73,7 +73,8 @@ fn encoded(message: &Message) -> Result<Bytes, Refusal> {
 }
 
 async fn stored(app: &App, chat: ChatId, cursor: Cursor) -> Result<Bytes, Refusal> {
-    let (found, _) = log::read(&app.reader.nats, chat, cursor, 1).await.map_err(|error| refusal(&error))?;
+    let found = log::read_to(&app.reader.nats, chat, cursor, 1, cursor).await;
+    let (found, _) = found.map_err(|error| refusal(&error))?;
     let original = found.into_iter().find(|logged| logged.sequence == cursor);
     original.map(|logged| logged.payload).ok_or_else(|| Refusal::unavailable("The message is no longer in the log."))
 }

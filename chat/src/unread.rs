@@ -33,7 +33,7 @@ async fn older(reader: &Reader, state: &ChatState, user: UserId, first: Seq, las
         Err(refusal) => Err(refusal),
     };
     let (mut unread, from) = archived.map_or_else(|_away| (BTreeSet::new(), 1), |unread| (unread, floor + 1));
-    log::replay(&reader.nats, state.id, from, |_, event| match event {
+    log::replay(&reader.nats, state.id, from, state.cursor, |_, event| match event {
         Event::MessageNew(message) => {
             let counts = message.kind == MessageKind::User && message.sender_id != user;
             if counts && (first..=last).contains(&message.seq) {

@@ -23,7 +23,7 @@ pub use consume::{Batches, Delivery, Durable, Outcome};
 pub use endpoint::Endpoints;
 pub use fault::{absent, chain, fault};
 pub use lifecycle::{Lifecycle, StopError};
-pub use log::{Logged, ReadError, last_events, next_events};
+pub use log::{Logged, ReadError, last_events, leaders_end, next_events};
 pub use nats::Nats;
 pub use rates::Rates;
 pub use ready::Readiness;

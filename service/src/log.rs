@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
+use async_nats::{
+    Client, HeaderMap, Message, StatusCode, Subject,
+    jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind},
+};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Serialize;
@@ -137,6 +140,18 @@ pub(crate) async fn last_events_since(
         tokio::time::sleep(AGAIN).await;
     }
     if nothing { Ok(Vec::new()) } else { Err(ReadError::Behind) }
+}
+
+/// Sequence of the last message of a subject for the stream's leader, whom no replica is ahead of; 0 where there is none. As
+/// nobody else answers this, it fails while there is no leader.
+pub async fn leaders_end(nats: &Nats, stream: &str, subject: &str) -> Result<u64, LastRawMessageError> {
+    let stream = nats.jetstream().get_stream_no_info(stream).await;
+    let stream = stream.map_err(|error| LastRawMessageError::with_source(LastRawMessageErrorKind::Other, error))?;
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(last) => Ok(last.sequence),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 async fn every_event(nats: &Nats, stream: &str, subject: &str) -> Result<Vec<Logged>, ReadError> {

@@ -153,9 +153,8 @@ impl Rooms {
         loop {
             let mut behind = false;
             let entered = room.between_events(self, seen, |last| {
-                // One that has emitted nothing yet may have to emit what is older.
-                behind = last.is_none_or(|last| last < seen);
-                (last == Some(seen) || in_vain).then(|| {
+                behind = last < seen;
+                (last == seen || in_vain).then(|| {
                     let entered = self.table().enter_late(user, chat.id, chat.cursor, sids);
                     let sockets: Vec<_> = entered.iter().filter_map(|sid| self.socket(*sid)).collect();
                     room.let_in(self, user, chat, &sockets);

@@ -125,14 +125,14 @@ impl Room {
     }
 
     /// Runs `then` for one who has seen everything up to `seen`, at a moment when nothing is being emitted, given the
-    /// cursor up to which everything has been. Where nobody is in the room it begins with them: what came before is for
-    /// nobody here.
-    pub(super) fn between_events<T>(&self, rooms: &Rooms, seen: Cursor, then: impl FnOnce(Option<Cursor>) -> T) -> T {
+    /// cursor of the last event that has been; 0 where that may still be any. Where nobody is in the room it begins with
+    /// them: what came before is for nobody here.
+    pub(super) fn between_events<T>(&self, rooms: &Rooms, seen: Cursor, then: impl FnOnce(Cursor) -> T) -> T {
         let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
         if rooms.table().size_of(self.chat) == 0 {
             emitted.last = emitted.last.max(Some(seen));
         }
-        then(emitted.last)
+        then(emitted.last.unwrap_or(0))
     }
 
     /// Emits an event unless it has been; false where events before it are missing.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::StorageType;
-use contract::storage::{CHATS_BUCKET, MEMBERS_BUCKET};
+use async_nats::jetstream::stream::{self, StorageType};
+use contract::{
+    ChatId,
+    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET, log_subject},
+};
 use futures::future::join_all;
-use service::{Bucket, KvError, Service, last_values};
+use service::{Bucket, KvError, Service, last_values, leaders_end};
 use testkit::{Nats, eventually};
 
 use crate::world::{SOON, config, service};
@@ -58,4 +61,25 @@ async fn volatile_buckets_are_on_disk_in_a_cluster_unless_they_began_on_one_node
     assert_eq!(kept(&together, CHATS_BUCKET).await, (StorageType::File, 3));
     assert_eq!(kept(&alone, MEMBERS_BUCKET).await, (StorageType::Memory, 1));
     assert_eq!(kept(&together, MEMBERS_BUCKET).await, (StorageType::Memory, 3));
+}
+
+#[tokio::test]
+async fn a_leader_says_where_a_subject_ends() {
+    let nodes = Nats::cluster(3).await;
+    let chat = service(&nodes[0], "chat").await;
+    let nats = chat.nats();
+    let stream = stream::Config {
+        name: CHAT_STREAM.to_owned(),
+        subjects: vec![CHAT_SUBJECTS.to_owned()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    nats.jetstream().create_stream(stream).await.unwrap();
+    let (told, empty) = (log_subject(ChatId::new()), log_subject(ChatId::new()));
+    let mut last = 0;
+    for _ in 0..3 {
+        last = nats.jetstream().publish(told.clone(), "x".into()).await.unwrap().await.unwrap().sequence;
+        assert_eq!(leaders_end(nats, CHAT_STREAM, &told).await.unwrap(), last);
+    }
+    assert_eq!((last, leaders_end(nats, CHAT_STREAM, &empty).await.unwrap()), (3, 0));
 }
