@@ -29,6 +29,7 @@ impl Site {
             chats: CHAT_INSTANCES,
             own_mongo: true,
             network_to_mongo: needs(Fault::needs_network_to_mongo),
+            network_to_nats: needs(Fault::needs_network_to_nats),
             room: needs(Fault::needs_small_store).then_some(ROOM),
             nodes,
             built,

@@ -28,6 +28,8 @@ pub enum Kind {
     Restart(&'static str),
     /// SIGSTOP of one instance, then SIGCONT: it answers what it was asked, late.
     Pause(&'static str),
+    /// What becomes of the traffic between one instance and NATS.
+    Apart(&'static str, Traffic),
     NatsKill,
     NatsRestart,
     NatsPause,
@@ -78,6 +80,12 @@ static TABLE: &[Fault] = &[
     fault("chat-pause", "SIGSTOP of an instance of chat, which answers late", Kind::Pause("chat"), LONG),
     fault("user-pause", "SIGSTOP of user, then SIGCONT", Kind::Pause("user"), LONG),
     fault("mail-pause", "SIGSTOP of mail, then SIGCONT", Kind::Pause("mail"), LONG),
+    fault("gateway-cut", "the connection of a gateway to NATS breaks", Kind::Apart("gateway", Traffic::Cut), LONG),
+    fault("gateway-deaf", "a gateway hears nothing of NATS", Kind::Apart("gateway", Traffic::Held), LONGER),
+    fault("chat-cut", "the connection of an instance of chat breaks", Kind::Apart("chat", Traffic::Cut), LONG),
+    fault("chat-deaf", "an instance of chat hears nothing of NATS", Kind::Apart("chat", Traffic::Held), LONGER),
+    fault("user-cut", "the connection of user to NATS breaks", Kind::Apart("user", Traffic::Cut), LONG),
+    fault("mail-cut", "the connection of mail to NATS breaks", Kind::Apart("mail", Traffic::Cut), LONG),
     fault("nats-kill", "kill -9 of nats-server", Kind::NatsKill, 2),
     fault("nats-restart", "SIGTERM to nats-server, then a start", Kind::NatsRestart, 2),
     fault("nats-pause", "SIGSTOP of nats-server, then SIGCONT", Kind::NatsPause, LONG),
@@ -140,7 +148,7 @@ impl Fault {
             | Kind::NodesRolling
             | Kind::NodesRestart
             | Kind::NodesKill => nodes > 1,
-            Kind::NatsKill | Kind::NatsRestart | Kind::NatsPause | Kind::StoreFull => nodes == 1,
+            Kind::NatsKill | Kind::NatsRestart | Kind::NatsPause | Kind::StoreFull | Kind::Apart(..) => nodes == 1,
             _ => true,
         }
     }
@@ -155,7 +163,7 @@ impl Fault {
 
     fn part(&self) -> &'static str {
         match self.kind {
-            Kind::Kill(service) | Kind::Restart(service) | Kind::Pause(service) => service,
+            Kind::Kill(service) | Kind::Restart(service) | Kind::Pause(service) | Kind::Apart(service, _) => service,
             Kind::MongoKill | Kind::MongoStop | Kind::MongoPause | Kind::MongoSlow(_) => "mongo",
             Kind::Doors(_) => "doors",
             Kind::Clock => "clock",
@@ -178,6 +186,10 @@ impl Fault {
 
     pub fn needs_clock(&self) -> bool {
         self.kind == Kind::Clock
+    }
+
+    pub fn needs_network_to_nats(&self) -> bool {
+        matches!(self.kind, Kind::Apart(..))
     }
 
     pub fn needs_network_to_mongo(&self) -> bool {
@@ -215,6 +227,10 @@ impl Change {
         let system = &mut site.system;
         match self.fault.kind {
             Kind::Kill(name) | Kind::Restart(name) | Kind::Pause(name) => self.to_service(name, system).await,
+            Kind::Apart(name, traffic) => {
+                let instance = system.instance(name, self.which % system.count(name));
+                instance.to_nats().set(if self.begins { traffic } else { Traffic::Flows });
+            }
             Kind::NatsKill if self.begins => system.nats.kill().await,
             Kind::NatsRestart if self.begins => system.nats.stop().await,
             Kind::NatsKill | Kind::NatsRestart => system.nats.start_again().await,

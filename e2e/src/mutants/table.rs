@@ -107,7 +107,7 @@ pub const ALL: &[Mutant] = &[
             from: "            self.emit_logged(rooms, event);",
             to: "            let _ = (rooms, event);",
         }],
-        faults: &["nats-kill", "gateway-pause", "nats-pause"],
+        faults: &["gateway-cut"],
         caught_as: &["heard-gap", "messages", "lost"],
     },
     Mutant {

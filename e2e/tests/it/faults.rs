@@ -149,6 +149,13 @@ async fn a_service_that_hangs_and_answers_late_loses_and_doubles_nothing() {
     one_after_the_other(1, &["chat-pause", "gateway-pause", "user-pause"], Duration::from_secs(4)).await;
 }
 
+/// The others go on, so that it has missed something when it is back.
+#[tokio::test]
+async fn a_service_without_its_connection_to_nats_under_load_loses_nothing() {
+    let names = ["gateway-cut", "gateway-deaf", "chat-cut", "chat-deaf", "user-cut", "mail-cut"];
+    one_after_the_other(1, &names, Duration::from_secs(4)).await;
+}
+
 #[tokio::test]
 async fn a_service_restarted_under_load_loses_nothing() {
     one_after_the_other(1, &["chat-restart", "gateway-restart"], Duration::ZERO).await;

@@ -3,7 +3,7 @@
 mod cluster;
 mod server;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
@@ -11,7 +11,7 @@ pub use self::{
     cluster::Network,
     server::{ClusterNode, Options, Passwords, Server, USERS, password_variable},
 };
-use crate::{nats::server::START_DEADLINE, process::Output, scratch, until, workspace};
+use crate::{free_port, nats::server::START_DEADLINE, process::Output, scratch, until, workspace};
 
 /// A nats-server of a test: random port (the same after a restart), own store, removed on drop.
 pub struct Nats {
@@ -78,7 +78,15 @@ impl Nats {
     /// # Panics
     /// Before the first start.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.options.port.expect("the server has been started"))
+        format!("nats://{}", self.address())
+    }
+
+    /// The same as an address.
+    ///
+    /// # Panics
+    /// Before the first start.
+    pub fn address(&self) -> SocketAddr {
+        free_port::address(self.options.port.expect("the server has been started"))
     }
 
     /// Where `/varz`, `/jsz` and `/healthz` are.

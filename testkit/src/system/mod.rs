@@ -1,10 +1,15 @@
 //! The whole of Natter for one test: NATS, MongoDB and the services as processes, mail into files.
 
+mod instance;
+mod letters;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+pub use instance::Instance;
 
 use crate::{
     Mongo, Nats, eventually, free_port, mongo,
@@ -33,6 +38,8 @@ pub struct SystemOptions {
     pub own_mongo: bool,
     /// A proxy between the services and that MongoDB.
     pub network_to_mongo: bool,
+    /// A proxy between each instance and NATS, which has to be a single node: in a cluster clients learn of all its nodes.
+    pub network_to_nats: bool,
     /// Nodes of NATS: more than one are a cluster that keeps as many copies of everything.
     pub nodes: usize,
     /// Bytes that the streams on disk may have together, of a single node; as many as there are if not given.
@@ -52,6 +59,7 @@ impl Default for SystemOptions {
             mails: 1,
             own_mongo: false,
             network_to_mongo: false,
+            network_to_nats: false,
             nodes: 1,
             room: None,
             env: Vec::new(),
@@ -84,17 +92,6 @@ pub struct System {
     pub mongo: Mongo,
     build: Build,
     folder: scratch::Folder,
-}
-
-/// One instance of a service.
-pub struct Instance {
-    name: &'static str,
-    label: String,
-    env: Vec<(String, String)>,
-    /// Where a gateway serves; `None` for others.
-    http: Option<u16>,
-    log: PathBuf,
-    service: Service,
 }
 
 /// A person who has signed in.
@@ -140,7 +137,7 @@ impl System {
             [("user", options.users), ("chat", options.chats), ("mail", options.mails), ("gateway", options.gateways)];
         for (name, count) in counts {
             for index in 0..count {
-                system.add(name, index, options, &secrets)?;
+                system.add(name, index, options, &secrets).await?;
             }
         }
         for instance in &system.services {
@@ -149,7 +146,7 @@ impl System {
         Ok(system)
     }
 
-    fn add(
+    async fn add(
         &mut self,
         name: &'static str,
         index: usize,
@@ -162,6 +159,10 @@ impl System {
             let urls: Vec<String> = self.nodes().map(Nats::url).collect();
             env.push(("NATTER_NATS__URL".to_owned(), urls.join(",")));
             env.push(("NATTER_NATS__REPLICAS".to_owned(), urls.len().to_string()));
+        }
+        let to_nats = if options.network_to_nats { Some(Proxy::start(self.nats.address()).await?) } else { None };
+        if let Some(proxy) = &to_nats {
+            env.push(("NATTER_NATS__URL".to_owned(), format!("nats://{}", proxy.address())));
         }
         if name != "gateway" {
             env.extend(self.mongo.env());
@@ -191,7 +192,7 @@ impl System {
         env.extend(options.env.iter().cloned());
         let log = self.folder.path().join(format!("{label}.log"));
         let service = Service::start(&self.build.program(name), &label, &env, Output::File(log.clone()))?;
-        self.services.push(Instance { name, label, env, http, log, service });
+        self.services.push(Instance { name, label, env, http, log, to_nats, service });
         Ok(())
     }
 
@@ -261,18 +262,7 @@ impl System {
 
     /// The letters to an address so far, the latest last.
     pub fn letters(&self, email: &str) -> Vec<String> {
-        let mut letters: Vec<_> = std::fs::read_dir(self.mail_dir())
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "eml"))
-            .filter_map(|entry| {
-                Some((entry.metadata().ok()?.modified().ok()?, std::fs::read_to_string(entry.path()).ok()?))
-            })
-            .filter(|(_, letter)| is_to(letter, email))
-            .collect();
-        letters.sort();
-        letters.into_iter().map(|(_, letter)| letter).collect()
+        letters::to(email, &self.mail_dir())
     }
 
     /// Asks for a one-time code and reads it from the letter.
@@ -288,7 +278,7 @@ impl System {
     /// The latest code among the letters to an address after the first `before` of them.
     pub async fn code_after(&self, email: &str, before: usize) -> String {
         eventually(&format!("a code for {email}"), LETTER_DEADLINE, async || {
-            self.letters(email).iter().skip(before).rev().find_map(|letter| code_in(letter))
+            self.letters(email).iter().skip(before).rev().find_map(|letter| letters::code_in(letter))
         })
         .await
     }
@@ -308,48 +298,6 @@ impl System {
             refresh_token: text(&tokens["refreshToken"]),
             user: tokens["user"].clone(),
         }
-    }
-}
-
-impl Instance {
-    /// Where a gateway serves REST and Socket.IO.
-    ///
-    /// # Panics
-    /// When this is no gateway.
-    #[expect(clippy::expect_used, reason = "a test's mistake")]
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http.expect("a gateway"))
-    }
-
-    /// Where `/healthz`, `/readyz` and `/metrics` are.
-    pub fn admin_url(&self) -> String {
-        format!("http://{}", self.service.admin)
-    }
-
-    /// What it has logged.
-    pub fn log(&self) -> String {
-        self.service.process.output()
-    }
-
-    /// SIGKILL, and waits for its end.
-    pub async fn kill(&self) {
-        self.service.process.kill();
-        self.service.process.wait().await;
-    }
-
-    /// SIGTERM, and waits at most `grace` for its end, which is killed then. Returns whether its exit code was 0.
-    pub async fn stop(&self, grace: Duration) -> bool {
-        self.service.process.stop(grace).await.success()
-    }
-
-    /// SIGSTOP: it hangs with all its connections open.
-    pub fn pause(&self) {
-        self.service.process.pause();
-    }
-
-    /// Ends a [`pause`](Self::pause).
-    pub fn resume(&self) {
-        self.service.process.resume();
     }
 }
 
@@ -382,21 +330,4 @@ async fn build() -> Result<Build> {
         anyhow::Ok(build)
     });
     build.await.cloned()
-}
-
-/// Whether the letter's `To` header has this address.
-fn is_to(letter: &str, email: &str) -> bool {
-    header(letter, "To").is_some_and(|to| to.to_lowercase().contains(&email.to_lowercase()))
-}
-
-/// The code in the subject `<code> is your Natter code`.
-fn code_in(letter: &str) -> Option<String> {
-    Some(header(letter, "Subject")?.strip_suffix(" is your Natter code")?.to_owned())
-}
-
-fn header<'a>(letter: &'a str, name: &str) -> Option<&'a str> {
-    let head = letter.lines().take_while(|line| !line.is_empty());
-    head.filter_map(|line| line.split_once(": "))
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value)
 }
