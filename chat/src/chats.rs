@@ -69,14 +69,10 @@ impl Chats {
         let mut slot = slot.lock().await;
         let (end, refreshed) = join(self.end(chat), self.refresh(chat, &mut slot)).await;
         refreshed?;
-        for _ in 0..log::ASKED {
-            if slot.state.as_ref().map_or(0, |state| state.cursor) >= end {
-                return Ok(slot.state.clone());
-            }
-            sleep(log::AGAIN).await;
-            self.refresh(chat, &mut slot).await?;
+        if slot.state.as_ref().map_or(0, |state| state.cursor) < end {
+            self.refresh_to(chat, &mut slot, end).await?;
         }
-        Err(refusal(&LogError::Behind))
+        Ok(slot.state.clone())
     }
 
     /// Where the chat's log ends, in a cluster: any copy of it is read, and only the leader knows. Where it cannot be asked
@@ -215,13 +211,18 @@ impl Chats {
 
     /// Takes in what the log has beyond what is known.
     async fn refresh(&self, chat: ChatId, slot: &mut Slot) -> Result<(), Refusal> {
+        self.refresh_to(chat, slot, 0).await
+    }
+
+    /// The same where the log is known to reach to `until`.
+    async fn refresh_to(&self, chat: ChatId, slot: &mut Slot, until: Cursor) -> Result<(), Refusal> {
         if slot.state.is_none() {
             slot.begin(self.load_snapshot(chat).await?);
         }
         let from = slot.state.as_ref().map_or(0, |state| state.cursor) + 1;
         let read_at = Instant::now();
         let mut beginless = false;
-        let replayed = log::replay(&self.nats, chat, from, 0, |logged, event| {
+        let replayed = log::replay(&self.nats, chat, from, until, |logged, event| {
             slot.advance(&event, logged.sequence);
             beginless |= slot.state.is_none();
         })

@@ -20,7 +20,7 @@ const READ_EVENTS: u32 = 500;
 const READ_BYTES: usize = 2 * 1024 * 1024;
 /// A copy that is behind is asked again after this, so many times: it mostly is by milliseconds.
 pub const AGAIN: Duration = Duration::from_millis(50);
-pub const ASKED: usize = 20;
+const ASKED: usize = 20;
 
 /// An event on its way into the log.
 #[derive(Debug)]

@@ -20,6 +20,10 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// other sign comes when NATS is back without the consumer: nobody answers a pull then, not even to refuse it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// Bytes of messages that one pull asks for, and from which on a batch is full: what is in hand is bounded by both, so that
+/// long messages need no more memory than many.
+const BYTES: usize = 16 * 1024 * 1024;
+
 /// Acknowledgements of a batch are sent so many at a time, and this far apart: a thousand at once would hold up what the
 /// server has to do for others.
 const SETTLED_AT_ONCE: usize = 32;
@@ -53,7 +57,7 @@ pub struct Durable {
 /// How messages are put together.
 #[derive(Debug, Clone, Copy)]
 pub struct Batches {
-    /// At most so many.
+    /// At most so many, and 16 MiB.
     pub size: usize,
     /// The first one waits at most this long for others: ten that are written at once cost little more than one.
     pub linger: Duration,
@@ -74,11 +78,14 @@ impl Batches {
         rested: Instant,
     ) -> Vec<Delivery> {
         let until = rested.max(Instant::now() + self.linger);
+        let mut bytes = first.message.length;
         let mut batch = vec![first];
         let full = async {
             while batch.len() < self.size
+                && bytes < BYTES
                 && let Some(next) = messages.next().await
             {
+                bytes += next.message.length;
                 batch.push(next);
             }
         };
@@ -145,7 +152,8 @@ impl Durable {
     async fn open(&self, nats: &Nats, at_once: usize) -> Result<pull::Stream, async_nats::Error> {
         let stream = nats.jetstream().get_stream_no_info(self.stream).await?;
         let consumer = stream.create_consumer(self.config()).await?;
-        Ok(consumer.stream().max_messages_per_batch(at_once).heartbeat(HEARTBEAT).messages().await?)
+        let pulls = consumer.stream().max_messages_per_batch(at_once).max_bytes_per_batch(BYTES);
+        Ok(pulls.heartbeat(HEARTBEAT).messages().await?)
     }
 
     /// Hands every message to `handle`, `concurrency` at a time.

@@ -99,7 +99,8 @@ impl Notify {
         chats: &BTreeMap<ChatId, OfChat>,
         audiences: &BTreeMap<ChatId, Audience>,
     ) -> Result<All, NotNow> {
-        let first = |(chat, of): (&ChatId, &OfChat)| (*chat, plan::first_seq(&of.events()));
+        // Only what comes again can be about what somebody was told of and has read.
+        let first = |(chat, of): (&ChatId, &OfChat)| (*chat, plan::first_seq(&of.again()));
         let mut latest = self.store.of_chats(&chats.iter().map(first).collect::<Vec<_>>()).await?;
         let mut all = All::default();
         for (chat, audience) in audiences {
@@ -202,6 +203,10 @@ impl OfChat {
 
     fn events(&self) -> Vec<&Event> {
         self.events.iter().map(|(event, _)| event).collect()
+    }
+
+    fn again(&self) -> Vec<&Event> {
+        self.events.iter().filter(|(_, again)| *again).map(|(event, _)| event).collect()
     }
 
     fn audience(&self, chat_id: ChatId) -> AudienceOf {

@@ -36,7 +36,7 @@ use store::{Store, Stored};
 /// there is much to tell it is told a little later, and much of it together: a chat's unread messages are one notification,
 /// which is written once for all that came meanwhile. There is one batch at a time, over all instances, so that nobody
 /// coalesces into what another is about to write.
-const BATCHES: Batches = Batches { size: 2_048, linger: Duration::from_millis(100), rest: Duration::from_secs(5) };
+const BATCHES: Batches = Batches { size: 8_192, linger: Duration::from_millis(100), rest: Duration::from_secs(5) };
 /// Longer than a batch takes; what one who died had in hand another gets after this.
 const ACK_WAIT: Duration = Duration::from_secs(15);
 /// What failed is tried again after this.

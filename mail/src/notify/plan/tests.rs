@@ -1,0 +1,155 @@
+use std::collections::BTreeMap;
+
+use contract::{
+    event::{ChatType, MessageDeleted, MessageEdited},
+    text::{ClientId, MessageText, Name},
+};
+
+use super::*;
+
+struct World {
+    chat: ChatId,
+    audience: Audience,
+    latest: HashMap<UserId, Stored>,
+}
+
+impl World {
+    fn new<const N: usize>() -> (Self, [UserId; N]) {
+        let users = std::array::from_fn(|_| UserId::new());
+        let listener = |user_id: &UserId| Listener { user_id: *user_id, muted: false, seen: 0 };
+        let audience = Audience {
+            name: Some(Name::new("Walkers").unwrap()),
+            chat_type: ChatType::Group,
+            members: users.iter().map(listener).collect(),
+            senders: BTreeMap::new(),
+        };
+        (Self { chat: ChatId::new(), audience, latest: HashMap::new() }, users)
+    }
+
+    fn listener(&mut self, user: UserId) -> &mut Listener {
+        self.audience.members.iter_mut().find(|listener| listener.user_id == user).unwrap()
+    }
+
+    /// Works on a batch and remembers what was written.
+    fn take(&mut self, events: &[Event], again: bool) -> Outcome {
+        let mut plan = Plan::new(self.chat, &self.audience, self.latest.clone());
+        for event in events {
+            plan.take(event, Time::from_millis(99), again);
+        }
+        let outcome = plan.outcome();
+        for one in outcome.new.iter().chain(&outcome.changed) {
+            if one.kind != NotificationType::Added {
+                self.latest.insert(one.user_id, one.clone());
+            }
+        }
+        outcome
+    }
+
+    fn message(&self, seq: Seq, sender: UserId, text: &str) -> Message {
+        Message {
+            chat_id: self.chat,
+            seq,
+            kind: MessageKind::User,
+            sender_id: sender,
+            client_id: ClientId::new(seq.to_string()).unwrap(),
+            text: MessageText::new(text).unwrap(),
+            reply_to: None,
+            attachments: Vec::new(),
+            mentions: Vec::new(),
+            reactions: BTreeMap::new(),
+            sent_at: Time::from_millis(i64::try_from(seq).unwrap()),
+            edited_at: None,
+            deleted_at: None,
+            change: None,
+        }
+    }
+}
+
+#[test]
+fn messages_coalesce_until_they_are_read_and_a_batch_taken_twice_counts_once() {
+    let (mut world, [anna, ben]) = World::new();
+    let events = [1, 2, 3].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
+    let first = world.take(&events[..2], false);
+    assert_eq!((first.new.len(), first.changed.len()), (1, 0));
+    let one = world.latest[&ben].clone();
+    assert_eq!((one.count, one.seq, one.preview.as_str(), one.created_at), (2, Some(2), "n 2", Time::from_millis(1)));
+    assert_eq!(first.told, HashSet::from([ben]));
+
+    // The one before died after it had written, before it had told: told again, counted once.
+    let again = world.take(&events[..2], true);
+    assert_eq!((again.new.len(), again.changed.len(), again.told.len()), (0, 1, 1));
+    assert_eq!(world.latest[&ben], one);
+    // One that merely comes twice says nothing.
+    assert!(world.take(&events[..2], false).told.is_empty());
+
+    world.latest.get_mut(&ben).unwrap().mailed = true;
+    let more = world.take(&events[2..], false);
+    assert_eq!((more.changed[0].count, more.changed[0].mailed, more.unmailed.len()), (3, false, 1));
+    world.latest.get_mut(&ben).unwrap().read_at = Some(Time::from_millis(50));
+    let fourth = Event::MessageNew(world.message(4, anna, "n 4"));
+    let next = world.take(&[fourth], false);
+    assert_eq!((next.new.len(), next.new[0].count), (1, 1));
+    assert_ne!(next.new[0].id, one.id);
+}
+
+#[test]
+fn what_comes_late_is_counted_but_does_not_show() {
+    let (mut world, [anna, ben]) = World::new();
+    let events = [3, 1, 2, 1].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
+    for event in &events {
+        world.take(std::slice::from_ref(event), false);
+    }
+    let one = &world.latest[&ben];
+    assert_eq!((one.count, one.seq, one.preview.as_str()), (3, Some(3), "n 3"));
+    assert!((1..=3).all(|seq| one.counted.contains(seq)));
+}
+
+#[test]
+fn nobody_hears_of_what_is_their_own_seen_or_muted() {
+    let (mut world, [anna, ben, carl, dora]) = World::new();
+    world.listener(ben).seen = 1;
+    world.listener(carl).muted = true;
+    let mut message = world.message(1, anna, "hello");
+    assert_eq!(world.take(&[Event::MessageNew(message.clone())], false).told, HashSet::from([dora]));
+    // What is said to one in particular is heard all the same.
+    message.seq = 2;
+    message.mentions = vec![carl];
+    message.reply_to = Some(1);
+    world.audience.senders.insert(1, dora);
+    let outcome = world.take(&[Event::MessageNew(message)], false);
+    assert_eq!(outcome.told, HashSet::from([ben, carl, dora]));
+    let kinds = [ben, carl, dora].map(|user| world.latest[&user].kind);
+    assert_eq!(kinds, [NotificationType::Message, NotificationType::Mention, NotificationType::Reply]);
+}
+
+#[test]
+fn what_is_shown_follows_edits_and_deletions_of_the_latest() {
+    let (mut world, [anna, ben]) = World::new();
+    let message = Event::MessageNew(world.message(1, anna, "secret"));
+    world.take(&[message], false);
+    let edited = |seq, text| {
+        Event::MessageEdited(MessageEdited {
+            chat_id: ChatId::new(),
+            seq,
+            text: MessageText::new(text).unwrap(),
+            mentions: Vec::new(),
+            edited_at: Time::from_millis(2),
+            by: anna,
+        })
+    };
+    assert!(world.take(&[edited(7, "another")], false).changed.is_empty());
+    let outcome = world.take(&[edited(1, "public")], false);
+    assert_eq!((outcome.changed[0].preview.as_str(), outcome.told.len()), ("public", 0));
+    let deleted = MessageDeleted { chat_id: world.chat, seq: 1, deleted_at: Time::from_millis(3), by: anna };
+    world.take(&[Event::MessageDeleted(deleted)], false);
+    // Nothing is left to tell.
+    assert_eq!((world.latest[&ben].preview.as_str(), world.latest[&ben].count), ("", 0));
+    assert!(world.latest[&ben].read_at.is_some());
+}
+
+#[test]
+fn a_preview_is_one_short_line() {
+    assert_eq!(preview(" a\n\n b\tc "), "a b c");
+    let long = preview(&"ä".repeat(500));
+    assert_eq!((long.chars().count(), long.chars().last()), (PREVIEW, Some('…')));
+}
