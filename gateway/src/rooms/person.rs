@@ -105,7 +105,10 @@ impl Rooms {
             self.join(user, *chat, Cursor::MAX).await?;
         }
         for chat in before.into_iter().filter(|chat| !now.contains(chat)) {
-            self.evict(user, chat, 0);
+            // A copy of the bucket that is behind may have answered; the chat's own log is right.
+            if self.chat_of(user, chat).await?.is_none() {
+                self.evict(user, chat, 0);
+            }
         }
         Ok(())
     }
@@ -131,19 +134,24 @@ impl Rooms {
             (table.hold(self, chat_id), sids)
         };
         confirmed(hold.room.followed()).await?;
-        // The session is of no interest to `chat`: it asks who is a member.
-        let actor = Actor { user_id: user, session_id: SessionId::default(), role: Role::User };
-        let chat = match self.0.calls.idempotent(&GetChat { actor, chat_id }).await {
-            Ok(chat) => chat,
-            // Removed again meanwhile.
-            Err(refusal) if matches!(refusal.code, Code::NotFound | Code::Forbidden) => return Ok(()),
-            Err(refusal) => return Err(refusal),
-        };
+        // Maybe removed again meanwhile.
+        let Some(chat) = self.chat_of(user, chat_id).await? else { return Ok(()) };
         for socket in sids.iter().filter_map(|sid| self.socket(*sid)) {
             self.tell(&socket, "chat:joined", &chat);
         }
         self.enter_at(user, &chat, &sids, &hold.room).await;
         Ok(())
+    }
+
+    /// A chat as a member sees it; `None` to one who is none.
+    async fn chat_of(&self, user: UserId, chat_id: ChatId) -> Result<Option<Chat>, Refusal> {
+        // The session is of no interest to `chat`: it asks who is a member.
+        let actor = Actor { user_id: user, session_id: SessionId::default(), role: Role::User };
+        match self.0.calls.idempotent(&GetChat { actor, chat_id }).await {
+            Ok(chat) => Ok(Some(chat)),
+            Err(refusal) if matches!(refusal.code, Code::NotFound | Code::Forbidden) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Lets sockets into a room after they have seen the chat as of its cursor: what came later, and what was said beside
