@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::{System, SystemOptions, eventually, proxy::Traffic, socketio::Driver, until};
 use tokio::time::{Instant, sleep_until};
 
-use crate::sight::person;
+use crate::sight::{Person, person};
 
 /// Leaders are elected anew within some ten seconds.
 const ELECTED: Duration = Duration::from_secs(20);
@@ -25,8 +25,7 @@ async fn what_was_said_while_a_node_was_cut_off_is_found_without_a_further_event
     let people = [person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 1).await];
     let mut chats = Vec::new();
     for node in 0..3 {
-        let group = json!({ "type": "group", "name": format!("{node}"), "memberIds": [people[1].id()] });
-        chats.push(people[0].rest.post("/api/chats", group).await.expect(201)["id"].as_str().unwrap().to_owned());
+        chats.push(group(&people, &format!("{node}")).await);
     }
     let mut found = 0;
     for (node, chat) in chats.iter().enumerate() {
@@ -61,8 +60,7 @@ async fn services_leave_a_node_that_is_cut_off() {
     let system = System::start(SystemOptions { nodes: 3, ..SystemOptions::default() }).await;
     let driver = Driver::start().await;
     let people = [person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await];
-    let group = json!({ "type": "group", "name": "moving", "memberIds": [people[1].id()] });
-    let chat = people[0].rest.post("/api/chats", group).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let chat = group(&people, "moving").await;
     let network = system.network.as_ref().unwrap();
     for service in ["gateway", "chat"] {
         let node = node_of(&system, service).await;
@@ -81,6 +79,16 @@ async fn services_leave_a_node_that_is_cut_off() {
             node.wait_until_healthy().await;
         }
     }
+}
+
+/// A group of both; their sockets are in it afterwards, so that they hear what is said.
+async fn group(people: &[Person; 2], name: &str) -> String {
+    let group = json!({ "type": "group", "name": name, "memberIds": [people[1].id()] });
+    let chat = people[0].rest.post("/api/chats", group).await.expect(201)["id"].as_str().unwrap().to_owned();
+    for person in people {
+        person.socket.wait("chat:joined", |args| args[0]["id"] == *chat, SEEN).await;
+    }
+    chat
 }
 
 /// At which node of NATS this service is.
