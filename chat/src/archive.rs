@@ -10,10 +10,12 @@ use std::{
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use contract::{
+    ChatId,
     event::{Cursor, Event},
     headers,
-    storage::{ARCHIVE_CONSUMER, CHAT_STREAM, chat_of_log},
+    storage::{ARCHIVE_CONSUMER, CHAT_STREAMS, chat_of_log, log_partition},
 };
+use futures::future::join_all;
 use service::{Batches, Delivery, Durable, Lifecycle, Nats, Outcome, Service, Trace, chain, mongo::Mongo};
 
 use crate::{log, members, project::Writes, store};
@@ -28,46 +30,56 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How often an instance asks how far the archive has come.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Everything up to here is in MongoDB: known to be, from a second ago; cheap to clone.
+/// Everything of a chat up to here is in MongoDB: known to be, from a second ago; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Floor(Arc<AtomicU64>);
+pub struct Floor(Arc<[AtomicU64; CHAT_STREAMS.len()]>);
 
 impl Floor {
     #[must_use]
-    pub fn get(&self) -> Cursor {
-        self.0.load(Ordering::Relaxed)
+    pub fn of(&self, chat: ChatId) -> Cursor {
+        self.0[log_partition(chat)].load(Ordering::Relaxed)
     }
 
     /// Follows the consumer until the soft stop.
     pub async fn follow(self, nats: Nats, lifecycle: Lifecycle) {
         while !lifecycle.soft().is_cancelled() {
-            match floor(&nats).await {
-                // Also backwards: a stream made anew counts from 1 again.
-                Ok(floor) => self.0.store(floor, Ordering::Relaxed),
-                Err(error) => tracing::debug!(%error, "cannot ask how far the archive has come"),
+            let look = async |(stream, floor): (&&str, &AtomicU64)| match archived(&nats, stream).await {
+                Ok((cursor, behind)) => {
+                    // Also backwards: a stream made anew counts from 1 again.
+                    floor.store(cursor, Ordering::Relaxed);
+                    Some(behind)
+                }
+                Err(error) => {
+                    tracing::debug!(stream, %error, "cannot ask how far the archive has come");
+                    None
+                }
+            };
+            let looks = join_all(CHAT_STREAMS.iter().zip(self.0.iter()).map(look)).await;
+            if let Some(behind) = looks.into_iter().sum::<Option<u64>>() {
+                metrics::gauge!("natter_archive_lag_events").set(u32::try_from(behind).unwrap_or(u32::MAX));
             }
             tokio::select! { () = lifecycle.soft().cancelled() => {}, () = tokio::time::sleep(LOOK) => {} }
         }
     }
 }
 
-async fn floor(nats: &Nats) -> Result<Cursor, async_nats::Error> {
-    let stream = nats.jetstream().get_stream_no_info(CHAT_STREAM).await?;
+/// How far the archive of a stream has come, and how many events are behind it.
+async fn archived(nats: &Nats, stream: &str) -> Result<(Cursor, u64), async_nats::Error> {
+    let stream = nats.jetstream().get_stream_no_info(stream).await?;
     let consumer: PullConsumer = stream.get_consumer::<pull::Config>(ARCHIVE_CONSUMER).await?;
     let info = consumer.cached_info();
     let behind = info.num_pending + u64::try_from(info.num_ack_pending).unwrap_or(0);
-    metrics::gauge!("natter_archive_lag_events").set(u32::try_from(behind).unwrap_or(u32::MAX));
-    Ok(info.ack_floor.stream_sequence)
+    Ok((info.ack_floor.stream_sequence, behind))
 }
 
 /// Works the archive's consumer, shared with the other instances.
 pub fn run(service: &Service, mongo: Mongo) {
     let durable = Durable {
         name: ARCHIVE_CONSUMER,
-        stream: CHAT_STREAM,
+        streams: &CHAT_STREAMS,
         filter: Vec::new(),
         ack_wait: ACK_WAIT,
-        max_ack_pending: i64::try_from(BATCHES.size * 8).unwrap_or(i64::MAX),
+        max_ack_pending: BATCHES.size * 8,
     };
     let nats = service.nats().clone();
     service.consume_batches(durable, BATCHES, move |batch| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use contract::{
     ChatId, Refusal, Time, UserId,
     event::{Cursor, Event, Seq},
-    storage::{CHAT_STREAM, CHATS_BUCKET, log_subject},
+    storage::{CHATS_BUCKET, log_stream, log_subject},
 };
 use futures::future::join;
 use moka::future::Cache;
@@ -84,7 +84,7 @@ impl Chats {
         let subject = log_subject(chat);
         let asking = async {
             loop {
-                match timeout(LEADER, service::leaders_end(&self.nats, CHAT_STREAM, &subject)).await {
+                match timeout(LEADER, service::leaders_end(&self.nats, log_stream(chat), &subject)).await {
                     Ok(Ok(end)) => return end,
                     Ok(Err(error)) => tracing::debug!(%chat, error = chain(&error), "cannot ask where the log ends"),
                     Err(_) => {}
@@ -277,7 +277,8 @@ impl Chats {
         if events - slot.archived.min(events) < self.log_events {
             return Ok(());
         }
-        let (first, _) = log::read(&self.nats, chat, self.floor.get() + 1, 1).await.map_err(|error| refusal(&error))?;
+        let (first, _) =
+            log::read(&self.nats, chat, self.floor.of(chat) + 1, 1).await.map_err(|error| refusal(&error))?;
         slot.archived = first.first().and_then(log::number).map_or(events, |number| number.saturating_sub(1));
         if events - slot.archived.min(events) < self.log_events {
             return Ok(());

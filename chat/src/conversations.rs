@@ -8,14 +8,13 @@ use contract::{
         Chat, ChatPage, CreateChat, CreatedChat, DeleteChat, GetChat, GetRooms, ListChats, MAX_PAGE, NewChat, Rooms,
         UpdateChat,
     },
-    event::Cursor,
-    storage::{CHAT_STREAM, chat_of_log, log_subject},
     user::KnownUsers,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use service::absent;
 
-use crate::{App, chats, decide::Command, members, state::ChatState, view};
+use crate::{App, chats, decide::Command, log, members, state::ChatState, view};
 
 /// Chats of a page loaded at a time.
 const AT_ONCE: usize = 16;
@@ -75,56 +74,63 @@ pub async fn get(app: App, get: GetChat) -> Result<Chat, Refusal> {
     view::read(&app, &state, get.actor.user_id).await
 }
 
-/// `call.chat.list`: last active first, without MongoDB. A page's cursor is where its last chat stood in the log.
+/// Where a page of chats goes on: when the last one was last active, and which it was.
+type Place = (Timestamp, ChatId);
+
+/// `call.chat.list`: last active first, without MongoDB.
 pub async fn list(app: App, page: ListChats) -> Result<ChatPage, Refusal> {
     if page.limit == 0 || page.limit > MAX_PAGE {
         return Err(Refusal::field("limit", format!("must be 1 to {MAX_PAGE}")));
     }
-    let before: Cursor = match page.cursor.as_deref().map(str::parse) {
-        None => Cursor::MAX,
-        Some(Ok(cursor)) => cursor,
-        Some(Err(_)) => return Err(Refusal::field("cursor", "is not one that was given")),
+    let before = match page.cursor.as_deref().map(place) {
+        Some(None) => return Err(Refusal::field("cursor", "is not one that was given")),
+        cursor => cursor.flatten(),
     };
     let user = page.actor.user_id;
     let nats = &app.reader.nats;
     let entries = members::chats_of(nats, user).await.map_err(|error| absent("the bucket MEMBERS", &error))?;
-    let subjects: Vec<String> = entries.iter().map(|(chat, _)| log_subject(*chat)).collect();
-    let last = service::last_events(nats, CHAT_STREAM, &subjects).await;
-    let mut active: Vec<(Cursor, ChatId)> = last
-        .map_err(|error| absent("the log", &error))?
-        .iter()
-        .filter_map(|last| Some((last.sequence, chat_of_log(&last.subject)?)))
-        .filter(|(cursor, _)| *cursor < before)
-        .collect();
+    let chats: Vec<ChatId> = entries.iter().map(|(chat, _)| *chat).collect();
+    let mut active = log::last_active(nats, &chats).await.map_err(|error| absent("the log", &error))?;
+    active.retain(|place| before.is_none_or(|before| *place < before));
     active.sort_unstable_by(|one, other| other.cmp(one));
     let more = active.len() > page.limit as usize;
     active.truncate(page.limit as usize);
 
-    let load = |(cursor, chat): (Cursor, ChatId)| {
+    let load = |place: Place| {
+        let (_, chat) = place;
         let entry = entries.iter().find(|(id, _)| *id == chat).map(|(_, entry)| entry.clone());
         let chats = app.chats.clone();
-        async move { Ok::<_, Refusal>((cursor, entry, chats.current(chat).await?)) }
+        async move { Ok::<_, Refusal>((place, entry, chats.current(chat).await?)) }
     };
     let loaded: Vec<_> = stream::iter(active).map(load).buffered(AT_ONCE).try_collect().await?;
     let mine = |state: &ChatState| state.member(user).is_some();
     let loaded: Vec<_> = loaded
         .into_iter()
-        .filter_map(|(cursor, entry, state)| Some((cursor, entry, state.filter(|state| mine(state))?)))
+        .filter_map(|(place, entry, state)| Some((place, entry, state.filter(|state| mine(state))?)))
         .collect();
     let shown: Vec<_> = loaded.iter().map(|(_, entry, state)| (&**state, entry.as_ref())).collect();
     let mut answer = ChatPage { chats: Vec::new(), next_cursor: None };
     let (mut bytes, mut last) = (0, None);
-    for (chat, (cursor, ..)) in view::read_all(&app, &shown, user).await?.into_iter().zip(&loaded) {
+    for (chat, (place, ..)) in view::read_all(&app, &shown, user).await?.into_iter().zip(&loaded) {
         bytes += serde_json::to_vec(&chat).map_or(0, |json| json.len());
         if bytes > PAGE_BYTES && !answer.chats.is_empty() {
-            answer.next_cursor = last.map(|last: Cursor| last.to_string());
+            answer.next_cursor = last.map(cursor);
             return Ok(answer);
         }
         answer.chats.push(chat);
-        last = Some(*cursor);
+        last = Some(*place);
     }
-    answer.next_cursor = last.filter(|_| more).map(|last| last.to_string());
+    answer.next_cursor = last.filter(|_| more).map(cursor);
     Ok(answer)
+}
+
+fn cursor((at, chat): Place) -> String {
+    format!("{}.{chat}", at.as_nanosecond())
+}
+
+fn place(cursor: &str) -> Option<Place> {
+    let (at, chat) = cursor.split_once('.')?;
+    Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, chat.parse().ok()?))
 }
 
 /// `call.chat.update`: name and avatar are the group's, `muted` is one's own.

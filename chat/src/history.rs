@@ -65,7 +65,7 @@ impl Reader {
 
     async fn with_archive(&self, state: &ChatState, first: Seq, last: Seq) -> Result<Messages, Refusal> {
         // Before MongoDB is asked: what it then holds is at least everything up to here.
-        let floor = self.floor.get();
+        let floor = self.floor.of(state.id);
         let archived = match self.mongo.database() {
             Ok(database) => store::messages(database, state.id, first, last)
                 .await

@@ -30,7 +30,7 @@ mod view;
 
 use std::net::SocketAddr;
 
-use contract::{UserId, event::Event};
+use contract::{UserId, event::Event, storage::CHAT_STREAMS};
 use service::{Caller, Service, StartError, StopError, chain};
 
 use crate::{archive::Floor, chats::Chats, history::Reader, messages::AtHand, state::ChatState};
@@ -68,7 +68,7 @@ impl Chat {
     /// Starts everything; returns when calls are answered.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let service = Service::start("chat", &config.common).await?;
-        service.nats().follow_leaders(&["CHAT", "KV_CHATS"], service.lifecycle());
+        service.nats().follow_leaders(CHAT_STREAMS.into_iter().chain(["KV_CHATS"]), service.lifecycle());
         let mongo = service.mongo(&config.mongo).await?;
         let log_events = config.chat.log_events;
         service.storage(move |nats| async move { storage::ensure(&nats, log_events).await }).await?;

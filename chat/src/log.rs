@@ -8,8 +8,10 @@ use contract::{
     ChatId, UserId,
     event::{Cursor, Event},
     headers,
-    storage::{CHAT_STREAM, log_subject},
+    storage::{CHAT_STREAMS, chat_of_log, log_partition, log_stream, log_subject},
 };
+use futures::future::try_join_all;
+use jiff::Timestamp;
 use service::{Logged, Nats, Trace};
 use tokio::time::{Instant, sleep};
 
@@ -37,7 +39,7 @@ pub enum Appended {
     At(Cursor),
     /// This very message was committed before, here.
     Before(Cursor),
-    /// Somebody else appended first.
+    /// Somebody else appended first, or will have.
     LostRace,
 }
 
@@ -77,6 +79,11 @@ pub async fn append(
         Ok(ack) if ack.duplicate => Ok(Appended::Before(ack.sequence)),
         Ok(ack) => Ok(Appended::At(ack.sequence)),
         Err(error) if service::is_lost_race(&error) => Ok(Appended::LostRace),
+        // By one who was not answered in time and sent it again.
+        Err(error) if service::is_under_way(&error) => {
+            sleep(AGAIN).await;
+            Ok(Appended::LostRace)
+        }
         Err(error) => Err(error),
     }
 }
@@ -114,7 +121,7 @@ pub enum LogError {
 /// Stored events of `chat` from the cursor `from` on, at most `limit`; and whether more follow.
 pub async fn read(nats: &Nats, chat: ChatId, from: Cursor, limit: u32) -> Result<(Vec<Logged>, bool), LogError> {
     let limit = limit.min(READ_EVENTS);
-    Ok(service::next_events(nats, CHAT_STREAM, &log_subject(chat), from, limit, READ_BYTES).await?)
+    Ok(service::next_events(nats, log_stream(chat), &log_subject(chat), from, limit, READ_BYTES).await?)
 }
 
 /// The same where the log is known to reach to `until`: any copy answers, also one that has not heard of that yet.
@@ -154,6 +161,17 @@ pub async fn replay(
             _ => return Ok(()),
         }
     }
+}
+
+/// When something last happened in each of these chats.
+pub async fn last_active(nats: &Nats, chats: &[ChatId]) -> Result<Vec<(Timestamp, ChatId)>, LogError> {
+    let last_in = async |partition: usize| {
+        let here = chats.iter().filter(|chat| log_partition(**chat) == partition);
+        let subjects: Vec<String> = here.map(|chat| log_subject(*chat)).collect();
+        service::last_events(nats, CHAT_STREAMS[partition], &subjects).await
+    };
+    let last = try_join_all((0..CHAT_STREAMS.len()).map(last_in)).await?;
+    Ok(last.iter().flatten().filter_map(|last| Some((last.stored_at, chat_of_log(&last.subject)?))).collect())
 }
 
 /// The event a stored message is.

@@ -6,8 +6,9 @@ use std::time::Instant;
 use anyhow::Context;
 use contract::{
     headers,
-    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, chat_of_log},
+    storage::{CHAT_STREAMS, CHATS_BUCKET, chat_of_log, log_subjects},
 };
+use mongodb::Database;
 use service::{Nats, Readiness};
 
 use crate::{config::Config, log, project::Writes, state::ChatState, store};
@@ -30,9 +31,21 @@ pub async fn rebuild(config: &Config, drop: bool) -> anyhow::Result<u64> {
     let snapshots = snapshots(&nats).await?;
     store::write(&database, &snapshots).await.context("writing the snapshots")?;
 
+    let mut events = 0;
+    for partition in 0..CHAT_STREAMS.len() {
+        events += rebuild_from(&nats, &database, partition).await?;
+        println!("{events} events ...");
+    }
+    println!("{events} events of the log are in MongoDB, after {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(events)
+}
+
+/// From one of the streams; answers the number of its events.
+async fn rebuild_from(nats: &Nats, database: &Database, partition: usize) -> anyhow::Result<u64> {
+    let (stream, subjects) = (CHAT_STREAMS[partition], log_subjects(partition));
     let (mut from, mut events) = (1, 0);
     loop {
-        let (logged, more) = service::next_events(&nats, CHAT_STREAM, CHAT_SUBJECTS, from, BATCH, BATCH_BYTES).await?;
+        let (logged, more) = service::next_events(nats, stream, &subjects, from, BATCH, BATCH_BYTES).await?;
         let mut writes = Writes::default();
         for logged in &logged {
             let Some(chat) = chat_of_log(&logged.subject) else { continue };
@@ -42,18 +55,16 @@ pub async fn rebuild(config: &Config, drop: bool) -> anyhow::Result<u64> {
                 Err(error) => println!("passed over: {}", service::chain(&error)),
             }
         }
-        store::write(&database, &writes).await.context("writing a batch")?;
+        store::write(database, &writes).await.context("writing a batch")?;
         events += logged.len() as u64;
         match logged.last() {
             Some(last) if more => from = last.sequence + 1,
-            _ => break,
+            _ => return Ok(events),
         }
         if events.is_multiple_of(u64::from(BATCH) * 20) {
-            println!("{events} events ...");
+            println!("{events} events of {stream} ...");
         }
     }
-    println!("{events} events of the log are in MongoDB, after {:.1} s", begun.elapsed().as_secs_f64());
-    Ok(events)
 }
 
 async fn snapshots(nats: &Nats) -> anyhow::Result<Writes> {

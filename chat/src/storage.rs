@@ -1,11 +1,11 @@
-//! The stream and the buckets that `chat` owns.
+//! The streams and the buckets that `chat` owns.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, Compression, DiscardPolicy, Republish, RetentionPolicy, StorageType};
 use contract::{
     room,
-    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET, READS_BUCKET, TYPING_BUCKET},
+    storage::{CHAT_STREAMS, CHATS_BUCKET, MEMBERS_BUCKET, READS_BUCKET, TYPING_BUCKET, log_subjects},
 };
 use service::{Bucket, Nats};
 
@@ -16,7 +16,9 @@ const TYPING_MARKERS: Duration = Duration::from_secs(10);
 
 /// Makes the log and the buckets be there, as described.
 pub async fn ensure(nats: &Nats, log_events: u32) -> Result<(), async_nats::Error> {
-    nats.jetstream().create_or_update_stream(log(nats.replicas(), log_events)).await?;
+    for partition in 0..CHAT_STREAMS.len() {
+        nats.jetstream().create_or_update_stream(log(partition, nats.replicas(), log_events)).await?;
+    }
     Bucket::durable(CHATS_BUCKET, "Snapshots of chats").ensure(nats).await?;
     Bucket::durable(MEMBERS_BUCKET, "Who is in which chat, and own settings there")
         .republished("*.*", room::MEMBER_REPUBLISH)
@@ -34,11 +36,11 @@ pub async fn ensure(nats: &Nats, log_events: u32) -> Result<(), async_nats::Erro
     Ok(())
 }
 
-fn log(num_replicas: usize, log_events: u32) -> stream::Config {
+fn log(partition: usize, num_replicas: usize, log_events: u32) -> stream::Config {
     stream::Config {
-        name: CHAT_STREAM.to_owned(),
-        description: Some("The log of every conversation".to_owned()),
-        subjects: vec![CHAT_SUBJECTS.to_owned()],
+        name: CHAT_STREAMS[partition].to_owned(),
+        description: Some("The log of every fourth conversation".to_owned()),
+        subjects: vec![log_subjects(partition)],
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::Old,
@@ -49,7 +51,7 @@ fn log(num_replicas: usize, log_events: u32) -> stream::Config {
         // read it any more once it was killed then.
         compression: Some(Compression::None),
         republish: Some(Republish {
-            source: CHAT_SUBJECTS.to_owned(),
+            source: log_subjects(partition),
             destination: room::LOG_REPUBLISH.to_owned(),
             headers_only: false,
         }),

@@ -25,7 +25,7 @@ pub async fn count(reader: &Reader, state: &ChatState, user: UserId, seen: Seq) 
 /// the log still tells of counts.
 async fn older(reader: &Reader, state: &ChatState, user: UserId, first: Seq, last: Seq) -> Result<u64, Refusal> {
     // Before MongoDB is asked: what it then holds is at least everything up to here.
-    let floor = reader.floor.get();
+    let floor = reader.floor.of(state.id);
     let archived = match reader.mongo.database() {
         Ok(database) => store::unread(database, state.id, user, first, last)
             .await

@@ -124,6 +124,12 @@ impl ChatId {
         pair[16..].copy_from_slice(high.0.as_bytes());
         Self(Uuid::new_v5(&DIRECT, &pair))
     }
+
+    /// The same number for the same chat, evenly spread: of its last bits, which are random or a hash.
+    #[must_use]
+    pub fn spread(self) -> usize {
+        usize::from(self.0.as_bytes()[15])
+    }
 }
 
 /// Namespace of notifications.

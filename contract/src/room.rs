@@ -2,7 +2,7 @@
 
 use crate::{ChatId, UserId};
 
-/// Where the `CHAT` stream republishes a chat's log: destination of the stream's RePublish.
+/// Where the streams of chats republish a chat's log: destination of their RePublish.
 pub const LOG_REPUBLISH: &str = "room.{{wildcard(1)}}.log";
 /// Where the `MEMBERS` bucket republishes a member's entry: destination of the bucket's RePublish.
 pub const MEMBER_REPUBLISH: &str = "person.{{wildcard(1)}}.member.{{wildcard(2)}}";

@@ -2,10 +2,9 @@
 
 use crate::{ChatId, GatewayId, SessionId, UserId};
 
-/// Stream of every conversation: one subject per chat.
-pub const CHAT_STREAM: &str = "CHAT";
-/// All subjects of [`CHAT_STREAM`].
-pub const CHAT_SUBJECTS: &str = "chat.log.*";
+/// Streams of every conversation, of which each chat is in one: a stream appends one event at a time and waits for the disk
+/// before the next. How many there are stays as it is, since a chat is looked for where it was begun.
+pub const CHAT_STREAMS: [&str; 4] = ["CHAT_0", "CHAT_1", "CHAT_2", "CHAT_3"];
 /// Projects the log into MongoDB.
 pub const ARCHIVE_CONSUMER: &str = "archive";
 
@@ -25,7 +24,7 @@ pub const PUSH_CONSUMER: &str = "push";
 pub const ANNOUNCE_CONSUMER: &str = "announce";
 /// Writes digests that have fallen due.
 pub const DIGEST_CONSUMER: &str = "digest";
-/// Makes notifications of what is in [`CHAT_STREAM`].
+/// Makes notifications of what is in [`CHAT_STREAMS`].
 pub const NOTIFY_CONSUMER: &str = "notify";
 /// Reads notifications by what was seen, in the stream of [`READS_BUCKET`].
 pub const NOTIFY_READ_CONSUMER: &str = "notify-read";
@@ -55,16 +54,34 @@ pub fn dead_subject(subject: &str) -> String {
     format!("mail.dead.{}", subject.strip_prefix("mail.send.").unwrap_or(subject))
 }
 
-/// Subject of a chat's log in [`CHAT_STREAM`].
+/// Which of [`CHAT_STREAMS`] has a chat's log.
 #[must_use]
-pub fn log_subject(chat: ChatId) -> String {
-    format!("chat.log.{chat}")
+pub fn log_partition(chat: ChatId) -> usize {
+    chat.spread() % CHAT_STREAMS.len()
 }
 
-/// The chat whose log a subject of [`CHAT_STREAM`] is.
+/// The one of [`CHAT_STREAMS`] that has a chat's log.
+#[must_use]
+pub fn log_stream(chat: ChatId) -> &'static str {
+    CHAT_STREAMS[log_partition(chat)]
+}
+
+/// All subjects of one of [`CHAT_STREAMS`].
+#[must_use]
+pub fn log_subjects(partition: usize) -> String {
+    format!("chat.log.{partition}.*")
+}
+
+/// Subject of a chat's log.
+#[must_use]
+pub fn log_subject(chat: ChatId) -> String {
+    format!("chat.log.{}.{chat}", log_partition(chat))
+}
+
+/// The chat whose log a subject is.
 #[must_use]
 pub fn chat_of_log(subject: &str) -> Option<ChatId> {
-    subject.strip_prefix("chat.log.")?.parse().ok()
+    subject.strip_prefix("chat.log.")?.split_once('.')?.1.parse().ok()
 }
 
 /// Key of a member in [`MEMBERS_BUCKET`].
@@ -134,6 +151,19 @@ pub fn revoked_key(session: SessionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chats_are_spread_over_the_streams_and_found_again() {
+        let chats: Vec<ChatId> = (0..400).map(|_| ChatId::new()).collect();
+        for partition in 0..CHAT_STREAMS.len() {
+            let here = chats.iter().filter(|chat| log_partition(**chat) == partition).count();
+            assert!((50..150).contains(&here), "{here} of 400 chats in stream {partition}");
+        }
+        for chat in chats {
+            assert_eq!(chat_of_log(&log_subject(chat)), Some(chat));
+        }
+        assert_eq!(chat_of_log(&format!("chat.log.{}", ChatId::new())), None);
+    }
 
     #[test]
     fn keys_read_as_they_are_written() {

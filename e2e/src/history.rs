@@ -14,7 +14,7 @@ pub struct History {
     pub faults: Vec<(At, String)>,
     /// What clients asked for. A repeated send is one more of them, with the same `clientId`.
     pub ops: Vec<Op>,
-    /// The log as JetStream has it, by cursor.
+    /// The log as JetStream has it: of each chat by cursor.
     pub log: Vec<Entry>,
     /// The messages of MongoDB.
     pub archive: Vec<Found>,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use async_nats::{Client, Message, StatusCode, jetstream};
 use contract::{
     headers,
-    storage::{CHAT_STREAM, CHAT_SUBJECTS, READS_BUCKET, chat_of_log, chat_user_of},
+    storage::{CHAT_STREAMS, READS_BUCKET, chat_of_log, chat_user_of, log_subjects},
 };
 use futures::{StreamExt, TryStreamExt};
 use mongodb::{Database, bson::doc};
@@ -20,15 +20,19 @@ const PAGE: u32 = 500;
 const PAGE_BYTES: u32 = 2 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The whole log, by cursor. `client` is the inspector.
+/// The whole log, stream by stream, each by cursor. `client` is the inspector.
 pub async fn log(client: &Client) -> Result<Vec<Entry>> {
-    let there = jetstream::new(client.clone()).get_stream(CHAT_STREAM).await?.cached_info().state.messages;
-    let messages = stream(client, CHAT_STREAM, CHAT_SUBJECTS).await?;
-    // A copy of the stream that is behind may have answered.
-    if (messages.len() as u64) < there {
-        bail!("{} of {there} messages of the log were read", messages.len());
+    let mut log = Vec::new();
+    for (partition, name) in CHAT_STREAMS.iter().enumerate() {
+        let there = jetstream::new(client.clone()).get_stream(*name).await?.cached_info().state.messages;
+        let messages = stream(client, name, &log_subjects(partition)).await?;
+        // A copy of the stream that is behind may have answered.
+        if (messages.len() as u64) < there {
+            bail!("{} of {there} messages of {name} were read", messages.len());
+        }
+        log.extend(messages.iter().filter_map(|(cursor, message)| entry(*cursor, message)));
     }
-    Ok(messages.iter().filter_map(|(cursor, message)| entry(*cursor, message)).collect())
+    Ok(log)
 }
 
 fn entry(cursor: u64, message: &Message) -> Option<Entry> {

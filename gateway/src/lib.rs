@@ -16,6 +16,7 @@ mod tcp;
 
 use std::{net::SocketAddr, time::Duration};
 
+use contract::storage::CHAT_STREAMS;
 use service::{Lifecycle, Service, StartError, StopError};
 use socketioxide::SocketIo;
 use tokio_util::task::TaskTracker;
@@ -35,8 +36,8 @@ pub use config::{Config, HttpConfig, LimitsConfig, SocketConfig};
 /// When the gateway stops, events of sockets that are being worked on have this long to be acknowledged.
 const FINISH: Duration = Duration::from_secs(5);
 
-/// The streams that republish what rooms, people and those who watch presence are told.
-const REPUBLISHING: [&str; 5] = ["CHAT", "KV_MEMBERS", "KV_READS", "KV_TYPING", "KV_PRESENCE"];
+/// The streams that republish what rooms, people and those who watch presence are told, besides those of chats.
+const REPUBLISHING: [&str; 4] = ["KV_MEMBERS", "KV_READS", "KV_TYPING", "KV_PRESENCE"];
 
 /// A running gateway.
 pub struct Gateway {
@@ -48,7 +49,7 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let service = Service::start("gateway", &config.common).await?;
         let (lifecycle, readiness) = (service.lifecycle().clone(), service.readiness().clone());
-        service.nats().follow_leaders(&REPUBLISHING, &lifecycle);
+        service.nats().follow_leaders(CHAT_STREAMS.into_iter().chain(REPUBLISHING), &lifecycle);
         let calls = Calls::new(service.caller());
         let (layer, io) = socket::build(&config.socket);
         let wires = Wires::default();

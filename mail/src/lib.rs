@@ -13,6 +13,7 @@ mod transport;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use contract::storage::CHAT_STREAMS;
 use service::{Service, StartError, StopError};
 
 pub use config::{Config, DigestConfig, LinksConfig, Login, MailConfig, RetryConfig, SmtpConfig, Tls, TransportConfig};
@@ -34,7 +35,7 @@ impl Mail {
         let transport = Transport::new(&mail).await.map_err(StartError::Invalid)?;
         let push = push::Parts::new(push).map_err(StartError::Invalid)?;
         let service = Service::start("mail", &common).await?;
-        service.nats().follow_leaders(&["MAIL", "CHAT"], service.lifecycle());
+        service.nats().follow_leaders(CHAT_STREAMS.into_iter().chain(["MAIL"]), service.lifecycle());
         let mongo = service.mongo(&mongo).await?;
         service.storage(queue::ensure_streams).await?;
         let queue = Arc::new(Queue::new(service.nats().clone(), transport, mail.from, mail.retry));

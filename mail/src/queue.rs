@@ -26,7 +26,7 @@ const DUPLICATES: Duration = Duration::from_mins(10);
 /// So long dead letters can be looked at.
 const DEAD_FOR: Duration = Duration::from_hours(30 * 24);
 /// Letters that wait for their next attempt count as pending. So many may before the lane takes no new ones.
-const MAX_PENDING: i64 = 20_000;
+const MAX_PENDING: usize = 20_000;
 
 /// Makes the streams be there.
 pub(crate) async fn ensure_streams(nats: Nats) -> Result<(), async_nats::Error> {
@@ -64,7 +64,7 @@ pub(crate) async fn ensure_streams(nats: Nats) -> Result<(), async_nats::Error> 
 pub(crate) fn lanes(timeout: Duration) -> [Durable; 2] {
     let lane = |name, subject: &str| Durable {
         name,
-        stream: storage::MAIL_STREAM,
+        streams: &[storage::MAIL_STREAM],
         filter: vec![subject.to_owned()],
         // A letter waits at most one attempt for its turn, then takes one; the rest is for what comes after.
         ack_wait: timeout.saturating_mul(3),

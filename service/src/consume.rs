@@ -9,7 +9,7 @@ use async_nats::{
         consumer::{AckPolicy, pull},
     },
 };
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, stream::SelectAll};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{Lifecycle, Nats, Readiness, Trace, log};
@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// other sign comes when NATS is back without the consumer: nobody answers a pull then, not even to refuse it.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Bytes of messages that one pull asks for, and from which on a batch is full: what is in hand is bounded by both, so that
+/// Bytes of messages that are asked for at a time, and from which on a batch is full: what is in hand is bounded by both, so that
 /// long messages need no more memory than many.
 const BYTES: usize = 16 * 1024 * 1024;
 
@@ -45,13 +45,14 @@ pub enum Outcome {
 pub struct Durable {
     /// The readiness part is called as the consumer is.
     pub name: &'static str,
-    pub stream: &'static str,
+    /// It is made on each of these, and their messages come together.
+    pub streams: &'static [&'static str],
     /// Only these subjects; all where empty.
     pub filter: Vec<String>,
     /// Unacknowledged after this, a message is given to another instance.
     pub ack_wait: Duration,
-    /// Messages in flight over all instances.
-    pub max_ack_pending: i64,
+    /// Messages in flight over all instances and streams.
+    pub max_ack_pending: usize,
 }
 
 /// How messages are put together.
@@ -99,7 +100,7 @@ impl Batches {
 #[derive(Debug)]
 pub struct Delivery {
     pub message: jetstream::Message,
-    /// Its sequence in the stream.
+    /// Its sequence in its stream.
     pub sequence: u64,
     /// Counted from 1.
     pub attempt: u64,
@@ -143,17 +144,22 @@ impl Durable {
             filter_subjects: self.filter.clone(),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
-            max_ack_pending: self.max_ack_pending,
+            max_ack_pending: i64::try_from(self.max_ack_pending.div_ceil(self.streams.len())).unwrap_or(i64::MAX),
             ..Default::default()
         }
     }
 
     /// Messages as they come, until an error or the soft stop; readiness follows.
-    async fn open(&self, nats: &Nats, at_once: usize) -> Result<pull::Stream, async_nats::Error> {
-        let stream = nats.jetstream().get_stream_no_info(self.stream).await?;
-        let consumer = stream.create_consumer(self.config()).await?;
-        let pulls = consumer.stream().max_messages_per_batch(at_once).max_bytes_per_batch(BYTES);
-        Ok(pulls.heartbeat(HEARTBEAT).messages().await?)
+    async fn open(&self, nats: &Nats, at_once: usize) -> Result<SelectAll<pull::Stream>, async_nats::Error> {
+        let mut all = SelectAll::new();
+        for stream in self.streams {
+            let stream = nats.jetstream().get_stream_no_info(stream).await?;
+            let consumer = stream.create_consumer(self.config()).await?;
+            let pulls = consumer.stream().max_messages_per_batch(at_once.div_ceil(self.streams.len()));
+            let pulls = pulls.max_bytes_per_batch(BYTES / self.streams.len());
+            all.push(pulls.heartbeat(HEARTBEAT).messages().await?);
+        }
+        Ok(all)
     }
 
     /// Hands every message to `handle`, `concurrency` at a time.
@@ -277,7 +283,7 @@ async fn say_progress(client: &async_nats::Client, replies: Vec<Subject>, often:
     }
 }
 
-fn until_error(messages: pull::Stream, name: &'static str) -> impl Stream<Item = Delivery> {
+fn until_error(messages: SelectAll<pull::Stream>, name: &'static str) -> impl Stream<Item = Delivery> {
     messages
         .map(move |message| {
             message

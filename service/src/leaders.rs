@@ -40,13 +40,14 @@ impl Nats {
     /// Counts a [gap](Self::gaps) whenever one of these streams has another leader, or one that was out of reach is there again,
     /// and connects to another node when all of them have been out of reach for ten seconds. Where nothing is replicated there is
     /// only one node, and nothing to look for.
-    pub fn follow_leaders(&self, streams: &'static [&'static str], lifecycle: &Lifecycle) {
+    pub fn follow_leaders(&self, streams: impl IntoIterator<Item = &'static str>, lifecycle: &Lifecycle) {
+        let streams: Vec<_> = streams.into_iter().collect();
         let (this, soft) = (self.clone(), lifecycle.soft().clone());
         lifecycle.keep("leaders", async move {
             if this.replicas() < 2 {
                 return soft.cancelled().await;
             }
-            soft.run_until_cancelled(this.ask_for_leaders(streams)).await;
+            soft.run_until_cancelled(this.ask_for_leaders(&streams)).await;
         });
     }
 

@@ -28,5 +28,5 @@ pub use nats::Nats;
 pub use rates::Rates;
 pub use ready::Readiness;
 pub use start::{Service, StartError, main};
-pub use storage::{Bucket, KvError, is_lost_race, last_revisions, last_values};
+pub use storage::{Bucket, KvError, is_lost_race, is_under_way, last_revisions, last_values};
 pub use trace::Trace;

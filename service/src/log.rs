@@ -8,6 +8,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::Nats;
@@ -33,6 +34,8 @@ pub struct Logged {
     pub subject: Subject,
     /// Its sequence in the stream.
     pub sequence: u64,
+    /// When it was stored, by the clock of the stream's leader then: what orders messages of different streams.
+    pub stored_at: Timestamp,
     pub headers: HeaderMap,
     pub payload: Bytes,
 }
@@ -202,7 +205,9 @@ async fn batch(client: &Client, stream: &str, question: &impl Serialize) -> Resu
 fn stored(answer: Message) -> Result<Logged, ReadError> {
     let sequence = header(&answer, "Nats-Sequence").and_then(|n| n.parse().ok()).ok_or(ReadError::Malformed)?;
     let subject = Subject::from(header(&answer, "Nats-Subject").ok_or(ReadError::Malformed)?.to_owned());
-    Ok(Logged { subject, sequence, headers: answer.headers.unwrap_or_default(), payload: answer.payload })
+    let stored_at =
+        header(&answer, "Nats-Time-Stamp").and_then(|time| time.parse().ok()).ok_or(ReadError::Malformed)?;
+    Ok(Logged { subject, sequence, stored_at, headers: answer.headers.unwrap_or_default(), payload: answer.payload })
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

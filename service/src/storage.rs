@@ -167,11 +167,18 @@ impl Nats {
 /// that among its kinds.
 #[must_use]
 pub fn is_lost_race(error: &PublishError) -> bool {
-    let under_way = || {
-        let refused = std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?;
-        Some(refused.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
-    };
-    error.kind() == PublishErrorKind::WrongLastSequence || under_way().unwrap_or_default()
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || refusal(error).is_some_and(|code| code == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Whether this very message, by its id, is still under way to the replicas of a cluster: it may yet be stored or not.
+#[must_use]
+pub fn is_under_way(error: &PublishError) -> bool {
+    refusal(error).is_some_and(|code| code == ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT)
+}
+
+fn refusal(error: &PublishError) -> Option<ErrorCode> {
+    Some(std::error::Error::source(error)?.downcast_ref::<jetstream::Error>()?.error_code())
 }
 
 fn with_ttl(message: PublishMessage, ttl: Option<Duration>) -> PublishMessage {

@@ -59,7 +59,7 @@ impl User {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let passwords = Passwords::new(&config.auth)?;
         let service = Service::start("user", &config.common).await?;
-        service.nats().follow_leaders(&["KV_OTP", "KV_PRESENCE"], service.lifecycle());
+        service.nats().follow_leaders(["KV_OTP", "KV_PRESENCE"], service.lifecycle());
         service.storage(buckets).await?;
         let store = Store::open(&service, service.mongo(&config.mongo).await?);
         presence::start(&service);

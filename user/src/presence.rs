@@ -29,7 +29,7 @@ const SESSIONS: &str = "$KV.PRESENCE.user.>";
 const LEASES: &str = "$KV.PRESENCE.gateway.*";
 /// Changes worked on at a time by one instance, and by all.
 const AT_ONCE: usize = 64;
-const AT_ONCE_BY_ALL: i64 = 1_024;
+const AT_ONCE_BY_ALL: usize = 1_024;
 /// A change whose instance died is another's after this.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// What failed is tried again after this.
@@ -41,7 +41,7 @@ const RECONCILE_AGAIN: Duration = Duration::from_millis(250);
 pub fn start(service: &Service) {
     let durable = Durable {
         name: PRESENCE_CONSUMER,
-        stream: STREAM,
+        streams: &[STREAM],
         filter: vec![SESSIONS.to_owned(), LEASES.to_owned()],
         ack_wait: ACK_WAIT,
         max_ack_pending: AT_ONCE_BY_ALL,

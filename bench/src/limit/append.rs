@@ -51,8 +51,10 @@ pub async fn run(system: &System, load: Load) -> Result<Rate> {
         connections.push(jetstream::new(nats.connect("chat").await?));
     }
     // JetStream comes a moment after the server.
-    let create = async || connections[0].create_stream(nats.stream.clone()).await.ok();
-    until("the stream to be created", READY, create).await?;
+    for stream in &nats.streams {
+        let create = async || connections[0].create_stream(stream).await.ok();
+        until("the stream to be created", READY, create).await?;
+    }
     let chat = |connection: &jetstream::Context| Chat {
         id: ChatId::new(),
         jetstream: connection.clone(),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use async_nats::{Client, ConnectOptions, jetstream::stream};
-use contract::storage::CHAT_STREAM;
+use contract::storage::CHAT_STREAMS;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{
@@ -16,8 +16,8 @@ use crate::target::System;
 pub struct Nats {
     server: Server,
     passwords: Passwords,
-    /// What the stream of chats is in the measured system.
-    pub stream: stream::Config,
+    /// What the streams of chats are in the measured system.
+    pub streams: Vec<stream::Config>,
     _folder: TempDir,
 }
 
@@ -42,8 +42,8 @@ impl Nats {
             cluster: None,
         };
         let server = Server::start(&options, Output::File(folder.path().join("log"))).await?;
-        let stream = stream_of_chats(&system.ask_nats("jsz?streams=true&config=true").await?)?;
-        Ok(Self { server, passwords: options.passwords, stream, _folder: folder })
+        let streams = streams_of_chats(&system.ask_nats("jsz?streams=true&config=true").await?)?;
+        Ok(Self { server, passwords: options.passwords, streams, _folder: folder })
     }
 
     /// A connection with the rights of a service.
@@ -55,10 +55,14 @@ impl Nats {
     }
 }
 
-fn stream_of_chats(jsz: &Value) -> Result<stream::Config> {
+fn streams_of_chats(jsz: &Value) -> Result<Vec<stream::Config>> {
+    CHAT_STREAMS.iter().map(|name| stream_of_chats(jsz, name)).collect()
+}
+
+fn stream_of_chats(jsz: &Value, name: &str) -> Result<stream::Config> {
     let accounts = jsz["account_details"].as_array().into_iter().flatten();
     let mut streams = accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
-    let stream = streams.find(|stream| stream["name"] == CHAT_STREAM).context("there is no stream of chats")?;
+    let stream = streams.find(|stream| stream["name"] == name).with_context(|| format!("there is no stream {name}"))?;
     let mut config: stream::Config = serde_json::from_value(stream["config"].clone())?;
     // What the server has noted about itself.
     config.metadata.clear();

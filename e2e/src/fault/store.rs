@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
-use contract::storage::CHAT_STREAM;
+use contract::storage::CHAT_STREAMS;
 use testkit::{Nats, until};
 
 /// Subject of what fills it: a chat that nobody is in. Its events have no names, so everybody passes over them.
-const FILLER: &str = "chat.log.00000000-0000-7000-8000-000000000000";
+const FILLER: &str = "chat.log.0.00000000-0000-7000-8000-000000000000";
 /// From large to small, so that nothing else fits in the end.
 const SIZES: [usize; 4] = [512 * 1024, 64 * 1024, 4 * 1024, 128];
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -30,7 +30,7 @@ pub async fn fill(nats: &Nats) {
 pub async fn make_room(nats: &Nats) {
     let context = jetstream::new(nats.connect("chat").await);
     until("room", DEADLINE, async || {
-        let stream = context.get_stream_no_info(CHAT_STREAM).await.ok()?;
+        let stream = context.get_stream_no_info(CHAT_STREAMS[0]).await.ok()?;
         stream.purge().filter(FILLER).await.ok().map(|_| ())
     })
     .await

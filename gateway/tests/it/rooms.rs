@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use contract::{ChatId, event::Cursor};
+use contract::{
+    ChatId, Refusal,
+    event::Cursor,
+    storage::{log_stream, log_subject},
+};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
@@ -117,6 +121,31 @@ async fn what_happened_while_nats_was_away_is_found_without_a_further_event() {
     world.nats.start_again().await;
     client.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
     assert_eq!(client.events_named("message:new").len(), 2);
+}
+
+/// A copy of the bucket of memberships that is behind knows of no chat that somebody is in.
+#[tokio::test]
+async fn who_was_removed_while_nats_was_away_hears_of_it_and_nobody_leaves_for_a_list_that_is_behind() {
+    let mut world = World::start().await;
+    let gateway = world.gateway().await;
+    let person = Person::new();
+    let (stays, left) = (ChatId::new(), ChatId::new());
+    world.join_quietly(stays, &[person]);
+    world.join_quietly(left, &[person]);
+    let client = world.client(&gateway, person).await;
+    world.append(left, "message:new", r#"{"n":1}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 1, SOON).await;
+    world.answer("call.chat.rooms", |_| Ok(json!({ "chatIds": [] })));
+    world.answer("call.chat.get", move |body| {
+        let still = body["chatId"] == json!(stays);
+        still.then(|| crate::world::chat_json(stays)).ok_or_else(|| Refusal::not_found("chat"))
+    });
+    world.nats.stop().await;
+    world.nats.start_again().await;
+    client.wait("chat:left", |args| args[0]["chatId"] == json!(left), SOON).await;
+    world.append(stays, "message:new", r#"{"n":2}"#).await;
+    client.wait("message:new", |args| args[0]["n"] == 2, SOON).await;
+    assert_eq!(client.events_named("chat:left").len(), 1);
 }
 
 #[tokio::test]
@@ -238,8 +267,9 @@ async fn who_comes_into_a_room_that_has_emitted_nothing_hears_only_what_is_new()
     for others in [0, 1] {
         let (anna, ben) = (Person::new(), Person::new());
         let chat = ChatId::new();
-        let before = world.append(ChatId::new(), "message:new", "{}").await;
-        let seen = before + 2;
+        // Another chat of the same stream, so that it is known where this one's events will be.
+        let neighbour = std::iter::repeat_with(ChatId::new).find(|one| log_stream(*one) == log_stream(chat)).unwrap();
+        let seen = world.append(neighbour, "message:new", "{}").await + 2;
         world.join_quietly(chat, &[anna][..others]);
         let (there, comes) = (world.client(&gateway, anna).await, world.client(&gateway, ben).await);
         world.answer("call.chat.get", move |_| {
@@ -310,7 +340,7 @@ async fn what_is_no_log_event_is_passed_over() {
     let chat = ChatId::new();
     world.join_quietly(chat, &[person]);
     let client = world.client(&gateway, person).await;
-    let subject = contract::storage::log_subject(chat);
+    let subject = log_subject(chat);
     for body in ["", "{", "\u{0}", "{}"] {
         // Without the header that names the event.
         world.chat.jetstream().publish(subject.clone(), body.into()).await.unwrap().await.unwrap();
@@ -332,7 +362,7 @@ async fn what_the_log_no_longer_has_is_to_be_fetched_afresh() {
     world.republish(false).await;
     world.append(chat, "message:new", r#"{"n":2}"#).await;
     world.republish(true).await;
-    let third = world.chat.jetstream().get_stream_no_info("CHAT").await.unwrap().get_info().await.unwrap();
+    let third = world.chat.jetstream().get_stream_no_info(log_stream(chat)).await.unwrap().get_info().await.unwrap();
     let third = third.state.last_sequence + 1;
     world.answer("call.chat.read_log", move |_| Ok(json!({ "events": [], "cursor": third, "reset": true })));
     world.append(chat, "message:new", r#"{"n":3}"#).await;

@@ -17,7 +17,7 @@ use contract::{
     chat::MemberEntry,
     event::Cursor,
     headers, room,
-    storage::{self, CHAT_STREAM, CHAT_SUBJECTS, MEMBERS_BUCKET, REVOKED_BUCKET},
+    storage::{self, CHAT_STREAMS, MEMBERS_BUCKET, REVOKED_BUCKET},
     user::{Claims, Role, TOKEN_AUDIENCE, TOKEN_ISSUER},
 };
 use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
@@ -109,19 +109,22 @@ impl World {
 
     /// Whether the chats' log is republished.
     pub async fn republish(&self, on: bool) {
-        let config = jetstream::stream::Config {
-            name: CHAT_STREAM.into(),
-            subjects: vec![CHAT_SUBJECTS.into()],
-            allow_direct: true,
-            republish: on.then(|| Republish {
-                source: CHAT_SUBJECTS.into(),
-                destination: room::LOG_REPUBLISH.into(),
-                headers_only: false,
-            }),
-            ..Default::default()
-        };
-        let stream = self.chat.jetstream().create_or_update_stream(config).await.unwrap();
-        assert_eq!(stream.config.republish.is_some(), on);
+        for (partition, name) in CHAT_STREAMS.iter().enumerate() {
+            let subjects = storage::log_subjects(partition);
+            let config = jetstream::stream::Config {
+                name: (*name).to_owned(),
+                subjects: vec![subjects.clone()],
+                allow_direct: true,
+                republish: on.then(|| Republish {
+                    source: subjects,
+                    destination: room::LOG_REPUBLISH.into(),
+                    headers_only: false,
+                }),
+                ..Default::default()
+            };
+            let stream = self.chat.jetstream().create_or_update_stream(config).await.unwrap();
+            assert_eq!(stream.config.republish.is_some(), on);
+        }
     }
 
     async fn serve(&self, nats: &Nats, subjects: &'static str) {
@@ -333,7 +336,7 @@ impl World {
 async fn read_log(nats: &Nats, body: &Value) -> Value {
     let chat: ChatId = serde_json::from_value(body["chatId"].clone()).unwrap();
     let subject = storage::log_subject(chat);
-    let (all, _) = next_events(nats, CHAT_STREAM, &subject, 1, 10_000, 1 << 20).await.unwrap();
+    let (all, _) = next_events(nats, storage::log_stream(chat), &subject, 1, 10_000, 1 << 20).await.unwrap();
     let mut prev = 0;
     let mut events = Vec::new();
     for logged in all {

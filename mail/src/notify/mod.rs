@@ -23,7 +23,7 @@ use contract::{
     mail::{ANNOUNCE_SUBJECT, DIGEST_SUBJECT},
     notification::{NotificationEvent, NotificationType},
     storage::{
-        ANNOUNCE_CONSUMER, CHAT_STREAM, DIGEST_CONSUMER, MAIL_STREAM, NOTIFY_CONSUMER, NOTIFY_READ_CONSUMER,
+        ANNOUNCE_CONSUMER, CHAT_STREAMS, DIGEST_CONSUMER, MAIL_STREAM, NOTIFY_CONSUMER, NOTIFY_READ_CONSUMER,
         chat_user_of,
     },
 };
@@ -77,26 +77,26 @@ impl Notify {
         let (nats, caller) = (service.nats().clone(), service.caller());
         mongo.ensure(service.lifecycle(), async |database| store::ensure_indexes(&database).await);
         let this = Arc::new(Self { nats, caller, store: Store::new(mongo), links, digest });
-        let batches = |name, stream| Durable {
+        let batches = |name, streams| Durable {
             name,
-            stream,
+            streams,
             filter: Vec::new(),
             ack_wait: ACK_WAIT,
-            max_ack_pending: i64::try_from(BATCHES.size).unwrap_or(i64::MAX),
+            max_ack_pending: BATCHES.size,
         };
         let log = this.clone();
-        service.consume_batches(batches(NOTIFY_CONSUMER, CHAT_STREAM), BATCHES, move |batch| {
+        service.consume_batches(batches(NOTIFY_CONSUMER, &CHAT_STREAMS), BATCHES, move |batch| {
             let this = log.clone();
             async move { this.take(batch).await }
         });
         let reads = this.clone();
-        service.consume_batches(batches(NOTIFY_READ_CONSUMER, READS), BATCHES, move |batch| {
+        service.consume_batches(batches(NOTIFY_READ_CONSUMER, &[READS]), BATCHES, move |batch| {
             let this = reads.clone();
             async move { this.take_reads(batch).await }
         });
         let lane = |name, subject: &str, max_ack_pending| Durable {
             name,
-            stream: MAIL_STREAM,
+            streams: &[MAIL_STREAM],
             filter: vec![subject.to_owned()],
             ack_wait: ACK_WAIT,
             max_ack_pending,

@@ -20,14 +20,14 @@ use super::{
 use crate::RetryConfig;
 
 /// Jobs that wait for their next attempt count as pending. So many may before the lane takes no new ones.
-const MAX_PENDING: i64 = 20_000;
+const MAX_PENDING: usize = 20_000;
 /// MongoDB answers within this, or not at all.
 const DATABASE: Duration = Duration::from_secs(10);
 
 pub(super) fn lane(timeout: Duration) -> Durable {
     Durable {
         name: storage::PUSH_CONSUMER,
-        stream: storage::MAIL_STREAM,
+        streams: &[storage::MAIL_STREAM],
         filter: vec![PUSH_SUBJECT.to_owned()],
         // A job waits at most one attempt for its turn, then takes one; a user's browsers are pushed to all at once.
         ack_wait: (timeout + DATABASE).saturating_mul(2),

@@ -60,12 +60,14 @@ impl Running {
         env.extend(more);
         // What `chat` has there.
         let chat = jetstream::new(nats.connect("chat").await);
-        let log = jetstream::stream::Config {
-            name: storage::CHAT_STREAM.to_owned(),
-            subjects: vec![storage::CHAT_SUBJECTS.to_owned()],
-            ..Default::default()
-        };
-        chat.create_stream(log).await.unwrap();
+        for (partition, name) in storage::CHAT_STREAMS.iter().enumerate() {
+            let log = jetstream::stream::Config {
+                name: (*name).to_owned(),
+                subjects: vec![storage::log_subjects(partition)],
+                ..Default::default()
+            };
+            chat.create_stream(log).await.unwrap();
+        }
         let reads = jetstream::kv::Config { bucket: storage::READS_BUCKET.to_owned(), ..Default::default() };
         chat.create_key_value(reads).await.unwrap();
         let user = jetstream::new(nats.connect("user").await);

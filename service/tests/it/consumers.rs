@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::stream;
-use contract::storage::CHAT_STREAM;
+use contract::storage::{CHAT_STREAMS, log_subjects};
 use service::{Durable, Outcome, Service};
 use testkit::{Nats, eventually};
 
@@ -17,13 +17,15 @@ type Seen = Arc<Mutex<Vec<(String, u64)>>>;
 async fn with_log(nats: &Nats) -> Service {
     let chat = service(nats, "chat").await;
     chat.storage(|nats| async move {
-        let config = stream::Config {
-            name: CHAT_STREAM.into(),
-            subjects: vec!["chat.log.*".into()],
-            allow_direct: true,
-            ..Default::default()
-        };
-        nats.jetstream().create_or_update_stream(config).await?;
+        for (partition, name) in CHAT_STREAMS.iter().enumerate() {
+            let config = stream::Config {
+                name: (*name).to_owned(),
+                subjects: vec![log_subjects(partition)],
+                allow_direct: true,
+                ..Default::default()
+            };
+            nats.jetstream().create_or_update_stream(config).await?;
+        }
         Ok(())
     })
     .await
@@ -36,7 +38,7 @@ fn consume(chat: &Service) -> Seen {
     let log = seen.clone();
     let durable = Durable {
         name: "archive",
-        stream: CHAT_STREAM,
+        streams: &CHAT_STREAMS,
         filter: Vec::new(),
         ack_wait: Duration::from_secs(30),
         max_ack_pending: 100,
@@ -57,9 +59,11 @@ fn consume(chat: &Service) -> Seen {
     seen
 }
 
+/// Into one of the streams, by the length of the text.
 async fn publish(chat: &Service, text: &'static str) {
+    let subject = format!("chat.log.{}.x", text.len() % CHAT_STREAMS.len());
     eventually("the event is published", SOON, async || {
-        chat.nats().jetstream().publish("chat.log.x", text.into()).await.ok()?.await.ok()
+        chat.nats().jetstream().publish(subject.clone(), text.into()).await.ok()?.await.ok()
     })
     .await;
 }
@@ -81,13 +85,15 @@ async fn outcomes_become_acknowledgements() {
         saw(&seen, text, attempt).await;
     }
     // Nothing is left to be delivered, and nothing came more often than it should.
-    let mut archive: async_nats::jetstream::consumer::PullConsumer =
-        chat.nats().jetstream().get_consumer_from_stream("archive", CHAT_STREAM).await.unwrap();
-    eventually("all is settled", SOON, async || {
-        let info = archive.info().await.ok()?;
-        (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
-    })
-    .await;
+    for stream in CHAT_STREAMS {
+        let mut archive: async_nats::jetstream::consumer::PullConsumer =
+            chat.nats().jetstream().get_consumer_from_stream("archive", stream).await.unwrap();
+        eventually("all is settled", SOON, async || {
+            let info = archive.info().await.ok()?;
+            (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
+        })
+        .await;
+    }
     assert_eq!(seen.lock().unwrap().len(), 5);
 }
 

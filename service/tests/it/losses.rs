@@ -45,15 +45,15 @@ async fn who_may_have_missed_what_another_leader_said_hears_of_it() {
     };
     let owners = [at(0, "chat").await, at(1, "chat").await, at(2, "chat").await];
     let wanted = jetstream::stream::Config {
-        name: "CHAT".to_owned(),
-        subjects: vec!["chat.log.*".to_owned()],
+        name: "CHAT_0".to_owned(),
+        subjects: vec!["chat.log.0.*".to_owned()],
         num_replicas: 3,
         ..Default::default()
     };
     let made = async || owners[0].nats().jetstream().create_stream(&wanted).await.ok();
     eventually("a stream", SOON, made).await;
     let leader = async |asked: &Service| {
-        let stream = asked.nats().jetstream().get_stream("CHAT").await.ok()?;
+        let stream = asked.nats().jetstream().get_stream("CHAT_0").await.ok()?;
         let name = stream.cached_info().cluster.as_ref()?.leader.clone()?;
         nodes.iter().position(|node| node.name() == name)
     };
@@ -63,7 +63,7 @@ async fn who_may_have_missed_what_another_leader_said_hears_of_it() {
     let (mut gaps, connections) = (gateway.nats().gaps(), gateway.nats().connections());
     eventually("a connection", SOON, async || (*connections.borrow() > 0).then_some(())).await;
     gaps.borrow_and_update();
-    gateway.nats().follow_leaders(&["CHAT"], gateway.lifecycle());
+    gateway.nats().follow_leaders(["CHAT_0"], gateway.lifecycle());
 
     nodes[first].pause();
     tokio::time::timeout(SOON * 2, gaps.changed()).await.expect("a gap").unwrap();

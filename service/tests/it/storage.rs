@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{self, StorageType};
 use contract::{
     ChatId,
-    storage::{CHAT_STREAM, CHAT_SUBJECTS, CHATS_BUCKET, MEMBERS_BUCKET, log_subject},
+    storage::{CHATS_BUCKET, MEMBERS_BUCKET, log_stream, log_subject},
 };
 use futures::future::join_all;
 use service::{Bucket, KvError, Service, last_values, leaders_end};
@@ -68,18 +68,15 @@ async fn a_leader_says_where_a_subject_ends() {
     let nodes = Nats::cluster(3).await;
     let chat = service(&nodes[0], "chat").await;
     let nats = chat.nats();
-    let stream = stream::Config {
-        name: CHAT_STREAM.to_owned(),
-        subjects: vec![CHAT_SUBJECTS.to_owned()],
-        num_replicas: 3,
-        ..Default::default()
-    };
+    let (told, empty) = (ChatId::new(), ChatId::new());
+    let (name, subjects) = (log_stream(told), [log_subject(told), log_subject(empty)]);
+    let stream =
+        stream::Config { name: name.to_owned(), subjects: subjects.to_vec(), num_replicas: 3, ..Default::default() };
     nats.jetstream().create_stream(stream).await.unwrap();
-    let (told, empty) = (log_subject(ChatId::new()), log_subject(ChatId::new()));
     let mut last = 0;
     for _ in 0..3 {
-        last = nats.jetstream().publish(told.clone(), "x".into()).await.unwrap().await.unwrap().sequence;
-        assert_eq!(leaders_end(nats, CHAT_STREAM, &told).await.unwrap(), last);
+        last = nats.jetstream().publish(subjects[0].clone(), "x".into()).await.unwrap().await.unwrap().sequence;
+        assert_eq!(leaders_end(nats, name, &subjects[0]).await.unwrap(), last);
     }
-    assert_eq!((last, leaders_end(nats, CHAT_STREAM, &empty).await.unwrap()), (3, 0));
+    assert_eq!((last, leaders_end(nats, name, &subjects[1]).await.unwrap()), (3, 0));
 }

@@ -106,9 +106,9 @@ async fn nobody_connects_without_a_password_or_with_anothers() {
 #[tokio::test]
 async fn only_chat_writes_the_log_and_nobody_writes_rooms() {
     let nats = Nats::start().await;
-    may_publish(&nats, "chat", &["chat.log.x"]).await;
+    may_publish(&nats, "chat", &["chat.log.0.x"]).await;
     for user in ["user", "mail", "gateway", "inspector"] {
-        may_not_publish(&nats, user, &["chat.log.x", "$KV.CHATS.x", "$KV.MEMBERS.u.c", "$KV.READS.c.u"]).await;
+        may_not_publish(&nats, user, &["chat.log.0.x", "$KV.CHATS.x", "$KV.MEMBERS.u.c", "$KV.READS.c.u"]).await;
     }
     for user in testkit::nats::USERS {
         may_not_publish(&nats, user, &["room.x.log", "room.x.typing.u", "presence.u", "$SYS.REQ.SERVER.PING"]).await;
@@ -197,40 +197,44 @@ async fn chat_keeps_its_log_and_mail_follows_it_as_notify() {
     let nats = Nats::start().await;
     let chat = jetstream::new(nats.connect("chat").await);
     let log = jetstream::stream::Config {
-        name: "CHAT".to_owned(),
-        subjects: vec!["chat.log.*".to_owned()],
+        name: "CHAT_0".to_owned(),
+        subjects: vec!["chat.log.0.*".to_owned()],
         allow_direct: true,
         ..Default::default()
     };
     let stream = chat.create_or_update_stream(log).await.unwrap();
-    assert_eq!(stream.config.name, "CHAT");
-    let stream = chat.get_stream("CHAT").await.unwrap();
-    chat.publish("chat.log.a", "one".into()).await.unwrap().await.unwrap();
-    assert_eq!(stream.direct_get_last_for_subject("chat.log.a").await.unwrap().payload, "one");
+    assert_eq!(stream.config.name, "CHAT_0");
+    let stream = chat.get_stream("CHAT_0").await.unwrap();
+    chat.publish("chat.log.0.a", "one".into()).await.unwrap().await.unwrap();
+    assert_eq!(stream.direct_get_last_for_subject("chat.log.0.a").await.unwrap().payload, "one");
     let archive = stream.get_or_create_consumer("archive", durable("archive")).await.unwrap();
     acknowledge_one(archive).await;
 
     let mail = jetstream::new(nats.connect("mail").await);
-    let stream = mail.get_stream("CHAT").await.unwrap();
+    let stream = mail.get_stream("CHAT_0").await.unwrap();
     let notify = stream.get_or_create_consumer("notify", durable("notify")).await.unwrap();
     acknowledge_one(notify).await;
     may_not_publish(
         &nats,
         "mail",
         &[
-            "$JS.API.CONSUMER.CREATE.CHAT.archive",
-            "$JS.API.CONSUMER.MSG.NEXT.CHAT.archive",
-            "$JS.ACK.CHAT.archive.1.1.1.1.1",
-            "$JS.API.STREAM.PURGE.CHAT",
-            "$JS.API.STREAM.UPDATE.CHAT",
-            "$JS.API.DIRECT.GET.CHAT",
+            "$JS.API.CONSUMER.CREATE.CHAT_0.archive",
+            "$JS.API.CONSUMER.MSG.NEXT.CHAT_0.archive",
+            "$JS.ACK.CHAT_0.archive.1.1.1.1.1",
+            "$JS.API.STREAM.PURGE.CHAT_0",
+            "$JS.API.STREAM.UPDATE.CHAT_0",
+            "$JS.API.DIRECT.GET.CHAT_0",
         ],
     )
     .await;
 }
 
 fn durable(name: &str) -> pull::Config {
-    pull::Config { durable_name: Some(name.to_owned()), filter_subject: "chat.log.*".to_owned(), ..Default::default() }
+    pull::Config {
+        durable_name: Some(name.to_owned()),
+        filter_subject: "chat.log.0.*".to_owned(),
+        ..Default::default()
+    }
 }
 
 async fn acknowledge_one(consumer: PullConsumer) {
@@ -244,7 +248,10 @@ async fn acknowledge_one(consumer: PullConsumer) {
 async fn streams_are_deleted_by_nobody_and_changed_by_their_owner() {
     let nats = Nats::start().await;
     let owners = [
-        ("CHAT", "chat"),
+        ("CHAT_0", "chat"),
+        ("CHAT_1", "chat"),
+        ("CHAT_2", "chat"),
+        ("CHAT_3", "chat"),
         ("KV_CHATS", "chat"),
         ("KV_MEMBERS", "chat"),
         ("KV_TYPING", "chat"),
@@ -346,20 +353,20 @@ async fn inspector_sees_streams_consumers_and_keys_but_changes_nothing() {
     assert_eq!(stream.consumer_names().next().await.unwrap().unwrap(), consumer.cached_info().name);
     assert_eq!(inspector.get_key_value("READS").await.unwrap().get("c.u").await.unwrap().unwrap(), "7");
 
-    may_subscribe(&nats, "inspector", &["room.>", "person.>", "presence.>", "chat.log.*", "$KV.READS.>"]).await;
+    may_subscribe(&nats, "inspector", &["room.>", "person.>", "presence.>", "chat.log.*.*", "$KV.READS.>"]).await;
     may_not_publish(
         &nats,
         "inspector",
         &[
             "$KV.READS.c.u",
             "$JS.API.STREAM.CREATE.X",
-            "$JS.API.STREAM.UPDATE.CHAT",
-            "$JS.API.STREAM.PURGE.CHAT",
-            "$JS.API.CONSUMER.CREATE.CHAT.x",
-            "$JS.API.CONSUMER.DELETE.CHAT.archive",
+            "$JS.API.STREAM.UPDATE.CHAT_0",
+            "$JS.API.STREAM.PURGE.CHAT_0",
+            "$JS.API.CONSUMER.CREATE.CHAT_0.x",
+            "$JS.API.CONSUMER.DELETE.CHAT_0.archive",
             "$JS.API.STREAM.MSG.GET.MAIL",
             "$JS.API.DIRECT.GET.MAIL",
-            "$JS.ACK.CHAT.archive.1.1.1.1.1",
+            "$JS.ACK.CHAT_0.archive.1.1.1.1.1",
         ],
     )
     .await;

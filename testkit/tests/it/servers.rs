@@ -9,12 +9,12 @@ async fn nats_keeps_port_and_streams_over_a_kill() {
     let mut nats = Nats::start().await;
     let chat = jetstream::new(nats.connect("chat").await);
     let stream = jetstream::stream::Config {
-        name: "CHAT".to_owned(),
-        subjects: vec!["chat.log.*".to_owned()],
+        name: "CHAT_0".to_owned(),
+        subjects: vec!["chat.log.0.*".to_owned()],
         ..Default::default()
     };
     chat.create_stream(stream.clone()).await.unwrap();
-    chat.publish("chat.log.a", "hello".into()).await.unwrap().await.unwrap();
+    chat.publish("chat.log.0.a", "hello".into()).await.unwrap().await.unwrap();
     let url = nats.url();
 
     nats.kill().await;
@@ -22,11 +22,11 @@ async fn nats_keeps_port_and_streams_over_a_kill() {
 
     assert_eq!(nats.url(), url);
     let chat = jetstream::new(nats.connect("chat").await);
-    assert_eq!(chat.get_stream("CHAT").await.unwrap().cached_info().state.messages, 1);
+    assert_eq!(chat.get_stream("CHAT_0").await.unwrap().cached_info().state.messages, 1);
 
     nats.wipe_and_start_again().await;
     let chat = jetstream::new(nats.connect("chat").await);
-    assert!(chat.get_stream("CHAT").await.is_err());
+    assert!(chat.get_stream("CHAT_0").await.is_err());
 }
 
 #[tokio::test]
@@ -34,19 +34,19 @@ async fn nats_forms_a_cluster_under_the_same_file() {
     let mut nodes = Nats::cluster(3).await;
     let chat = jetstream::new(nodes[0].connect("chat").await);
     let stream = jetstream::stream::Config {
-        name: "CHAT".to_owned(),
-        subjects: vec!["chat.log.*".to_owned()],
+        name: "CHAT_0".to_owned(),
+        subjects: vec!["chat.log.0.*".to_owned()],
         num_replicas: 3,
         ..Default::default()
     };
     chat.create_stream(stream).await.unwrap();
-    chat.publish("chat.log.a", "hello".into()).await.unwrap().await.unwrap();
+    chat.publish("chat.log.0.a", "hello".into()).await.unwrap().await.unwrap();
 
     nodes.remove(0).kill().await;
 
     let chat = jetstream::new(nodes[0].connect("chat").await);
     let messages = testkit::eventually("the stream to have a leader", std::time::Duration::from_secs(20), async || {
-        Some(chat.get_stream("CHAT").await.ok()?.cached_info().state.messages)
+        Some(chat.get_stream("CHAT_0").await.ok()?.cached_info().state.messages)
     })
     .await;
     assert_eq!(messages, 1);

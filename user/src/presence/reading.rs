@@ -120,6 +120,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use async_nats::HeaderMap;
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
@@ -132,7 +133,8 @@ mod tests {
                 headers.insert("Nats-Marker-Reason", "MaxAge");
             }
             let payload = value.to_string().into();
-            Logged { subject: format!("$KV.PRESENCE.{key}").into(), sequence: revision, headers, payload }
+            let subject = format!("$KV.PRESENCE.{key}").into();
+            Logged { subject, sequence: revision, stored_at: Timestamp::UNIX_EPOCH, headers, payload }
         };
         Reading::of(&(1..).zip(keys).map(message).collect::<Vec<_>>())
     }
