@@ -28,6 +28,8 @@ use super::{
 const AGAIN: Duration = Duration::from_secs(2);
 /// A room that is behind is looked at again after this: mostly an event is under way.
 const BEHIND: Duration = Duration::from_millis(20);
+/// A socket that connects is in its rooms within this, or is refused.
+const ENTERING: Duration = Duration::from_secs(10);
 
 /// Follows the person until their last socket here is gone.
 pub(super) async fn run(user: UserId, ready: Arc<watch::Sender<bool>>, rooms: Rooms) {
@@ -125,6 +127,7 @@ impl Rooms {
     /// The user is said to be in the chat since `cursor`: their sockets that are not in its room hear `chat:joined` and
     /// then every event from there on.
     async fn join(&self, user: UserId, chat_id: ChatId, cursor: Cursor) -> Result<(), Refusal> {
+        self.wait_for_entering(user).await;
         let (hold, sids) = {
             let mut table = self.table();
             let sids = table.outside(user, chat_id);
@@ -141,6 +144,15 @@ impl Rooms {
         }
         self.enter_at(user, &chat, &sids, &hold.room).await;
         Ok(())
+    }
+
+    /// Lets sockets that connect enter the rooms that they have asked for: one that is not in a room yet may be in it a moment
+    /// later, and would hear twice what it was told besides.
+    async fn wait_for_entering(&self, user: UserId) {
+        let began = Instant::now();
+        while self.table().is_entering(user) && began.elapsed() < ENTERING {
+            sleep(BEHIND).await;
+        }
     }
 
     /// A chat as a member sees it; `None` to one who is none.

@@ -27,6 +27,8 @@ struct Seat {
     user: UserId,
     session: SessionId,
     chats: HashSet<ChatId>,
+    /// It has entered the rooms it found its user to be in. Until then it is on its way into all of them.
+    entered: bool,
     /// It reads too slowly and is about to be cut off.
     given_up: bool,
 }
@@ -73,7 +75,10 @@ impl Table {
             self.remove_seat(sid, before.place);
         }
         self.places += 1;
-        self.seats.insert(sid, Seat { place: self.places, user, session, chats: HashSet::new(), given_up: false });
+        self.seats.insert(
+            sid,
+            Seat { place: self.places, user, session, chats: HashSet::new(), entered: false, given_up: false },
+        );
         metrics::gauge!("natter_gateway_sockets").increment(1.0);
         let person = self.people.entry(user).or_insert_with(|| {
             let (ready, receiver) = watch::channel(false);
@@ -116,6 +121,7 @@ impl Table {
     /// A socket enters rooms; answers which of them are followed.
     pub(super) fn enter(&mut self, rooms: &Rooms, sid: Sid, chats: Vec<ChatId>) -> Vec<watch::Receiver<bool>> {
         let Some(seat) = self.seats.get_mut(&sid) else { return Vec::new() };
+        seat.entered = true;
         let left = self.people.get(&seat.user).map(|person| &person.left);
         let mut waiting = Vec::with_capacity(chats.len());
         for chat in chats {
@@ -140,6 +146,12 @@ impl Table {
             entry.holds -= 1;
             self.close_if_empty(chat);
         }
+    }
+
+    /// Whether a socket of this user is on its way into its rooms.
+    pub(super) fn is_entering(&self, user: UserId) -> bool {
+        let mut sockets = self.people.get(&user).into_iter().flat_map(|person| &person.sockets);
+        sockets.any(|sid| self.seats.get(sid).is_some_and(|seat| !seat.entered))
     }
 
     /// Sockets of this user that are not in this room.

@@ -1,8 +1,11 @@
 //! From the log to the clients.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use contract::{
@@ -13,6 +16,7 @@ use contract::{
 use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{eventually, socketio::Client};
+use tokio::time::timeout;
 
 use crate::world::{Person, SOON, World, message_json};
 
@@ -172,6 +176,34 @@ async fn who_is_removed_gets_that_event_and_nothing_after_it() {
     of_ben.wait("chat:joined", |args| args[0]["id"] == json!(other), SOON).await;
     let names: Vec<_> = of_ben.events().iter().map(|event| event.event.clone()).collect();
     assert_eq!(names, ["connect", "chat:members", "chat:left", "chat:joined"]);
+}
+
+/// While a socket asks what rooms it is to be in, its user's other news is that they are in one of them.
+#[tokio::test]
+async fn who_connects_while_memberships_are_compared_hears_of_a_chat_once() {
+    let world = World::start().await;
+    let gateway = world.gateway().await;
+    let (person, chat) = (Person::new(), ChatId::new());
+    world.join_quietly(chat, &[person]);
+    world.silence("call.chat.rooms");
+    world.silence("call.chat.get");
+    let client = world.driver.open(&gateway.url, &world.token(person));
+    world.left_unanswered("call.chat.rooms").await;
+    world.put_member(chat, person, true, 1).await;
+    // Nobody may ask for the chat; what does is given the time for it.
+    let _ = timeout(Duration::from_secs(1), world.left_unanswered("call.chat.get")).await;
+    world.answer("call.chat.rooms", move |_| Ok(json!({ "chatIds": [chat] })));
+    client.wait("connect", |_| true, SOON).await;
+    world.answer("call.chat.get", |body| {
+        let asked: ChatId = serde_json::from_value(body["chatId"].clone()).unwrap();
+        Ok(crate::world::chat_json(asked))
+    });
+    // Something that comes after all of the above.
+    let other = ChatId::new();
+    world.put_member(other, person, true, 1).await;
+    client.wait("chat:joined", |args| args[0]["id"] == json!(other), SOON).await;
+    let names: Vec<_> = client.events().iter().map(|event| event.event.clone()).collect();
+    assert_eq!(names, ["connect", "chat:joined"]);
 }
 
 #[tokio::test]
