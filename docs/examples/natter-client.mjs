@@ -52,7 +52,11 @@ export class NatterClient {
     on("session:expired", () => (this.expired = true));
     on("session:revoked", () => this.signedOut());
     for (const event of [...OF_MESSAGES, ...OF_CHATS])
-      on(event, (data, { cursor, prev }) => this.take(data.chatId, [{ event, data, cursor, prev }]) && this.sync());
+      on(event, (data, { cursor, prev }) => {
+        // It went to the top of the list while that was fetched page by page.
+        if (!this.chats.has(data.chatId) && !this.loads.has(data.chatId)) this.load(data.chatId);
+        if (this.take(data.chatId, [{ event, data, cursor, prev }])) this.sync();
+      });
     on("chat:joined", (chat) => this.load(chat.id));
     on("chat:left", ({ chatId }) => this.drop(chatId));
     on("chat:cursor", ({ chatId, cursor }) => cursor > this.chats.get(chatId)?.cursor && this.sync());
