@@ -23,6 +23,10 @@ const REFRESH: Duration = Duration::from_mins(5);
 /// Without any key yet, we ask this often.
 const FIRST_KEYS: Duration = Duration::from_millis(500);
 
+/// Who comes before the revoked sessions are known waits for them this long, and looks this often.
+const STARTING: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// A verified token.
 #[derive(Debug, Clone, Copy)]
 pub struct Verified {
@@ -78,8 +82,13 @@ impl Identity {
     /// `unavailable` where that cannot be known.
     pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
         let verified = self.verify_signature(token).await?;
-        if !self.revoked.is_loaded() {
-            return Err(Refusal::unavailable("Natter is starting; please try again."));
+        // A gateway that has just started knows them within milliseconds: its first clients need not come again for that.
+        let began = Instant::now();
+        while !self.revoked.is_loaded() {
+            if began.elapsed() > STARTING {
+                return Err(Refusal::unavailable("Natter is starting; please try again."));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         if self.revoked.contains(verified.actor.session_id) {
             return Err(Refusal::unauthenticated("This session has ended; please sign in again."));
