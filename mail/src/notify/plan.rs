@@ -102,16 +102,17 @@ impl<'a> Plan<'a> {
                 NotificationType::Message
             };
             if wants(listener, kind, message.seq) {
-                self.tell(user, kind, message, &preview, again);
+                self.tell(listener, kind, message, &preview, again);
             }
         }
     }
 
-    fn tell(&mut self, user: UserId, kind: NotificationType, message: &Message, preview: &str, again: bool) {
-        let at = message.sent_at;
+    fn tell(&mut self, to: &Listener, kind: NotificationType, message: &Message, preview: &str, again: bool) {
+        let (user, at) = (to.user_id, message.sent_at);
         match self.latest.get_mut(&user) {
             Some(one) if one.read_at.is_some() && one.seq >= Some(message.seq) => return,
-            Some(one) if one.read_at.is_none() => {
+            // What they have seen is over, though it may not have been read yet.
+            Some(one) if one.read_at.is_none() && one.seq > Some(to.seen) => {
                 if again && one.seq == Some(message.seq) && one.counted.contains(message.seq) {
                     self.changed.insert(user);
                     self.unmailed.insert(user);

@@ -93,6 +93,17 @@ fn messages_coalesce_until_they_are_read_and_a_batch_taken_twice_counts_once() {
 }
 
 #[test]
+fn nothing_is_added_to_what_has_been_seen() {
+    let (mut world, [anna, ben]) = World::new();
+    let events = [1, 2].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
+    world.take(&events[..1], false);
+    // Seen, and not read yet.
+    world.listener(ben).seen = 1;
+    let outcome = world.take(&events[1..], false);
+    assert_eq!((outcome.new.len(), outcome.changed.len(), outcome.new[0].count), (1, 0, 1));
+}
+
+#[test]
 fn what_comes_late_is_counted_but_does_not_show() {
     let (mut world, [anna, ben]) = World::new();
     let events = [3, 1, 2, 1].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
