@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{future::FutureExt, sync::CancellationToken, task::TaskTracker};
 
 /// Work in flight has this long to finish after the soft stop; a supervisor's patience (10 s) is longer.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -57,13 +57,7 @@ impl Lifecycle {
 
     /// Runs one piece of work that the stop waits for.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let hard = self.hard.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = work => {}
-                () = hard.cancelled() => {}
-            }
-        });
+        self.tasks.spawn(work.with_cancellation_token_owned(self.hard.clone()));
     }
 
     /// Begins the stop.

@@ -46,9 +46,9 @@ impl Trace {
             .unwrap_or_else(Self::start)
     }
 
-    /// Runs `work` as part of this trace.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+    /// Runs `work` as part of this trace. No `async fn`: that would hold `work` twice, as its argument and as what it awaits.
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
     }
 
     /// The trace id, 32 hexadecimal digits.
