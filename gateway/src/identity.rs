@@ -12,7 +12,10 @@ use contract::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use service::{Lifecycle, Readiness};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{calls::Calls, revoked::Revoked};
 
@@ -23,9 +26,8 @@ const REFRESH: Duration = Duration::from_mins(5);
 /// Without any key yet, we ask this often.
 const FIRST_KEYS: Duration = Duration::from_millis(500);
 
-/// Who comes before the revoked sessions are known waits for them this long, and looks this often.
+/// Who comes before the revoked sessions are known waits for them this long.
 const STARTING: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A verified token.
 #[derive(Debug, Clone, Copy)]
@@ -83,12 +85,8 @@ impl Identity {
     pub async fn verify(&self, token: &str) -> Result<Verified, Refusal> {
         let verified = self.verify_signature(token).await?;
         // A gateway that has just started knows them within milliseconds: its first clients need not come again for that.
-        let began = Instant::now();
-        while !self.revoked.is_loaded() {
-            if began.elapsed() > STARTING {
-                return Err(Refusal::unavailable("Natter is starting; please try again."));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        if timeout(STARTING, self.revoked.loaded()).await.is_err() {
+            return Err(Refusal::unavailable("Natter is starting; please try again."));
         }
         if self.revoked.contains(verified.actor.session_id) {
             return Err(Refusal::unauthenticated("This session has ended; please sign in again."));

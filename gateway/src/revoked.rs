@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -13,6 +10,7 @@ use async_nats::jetstream::kv::{Operation, Watch};
 use contract::{SessionId, storage::REVOKED_BUCKET};
 use futures::StreamExt;
 use service::{Lifecycle, Nats, Readiness, chain};
+use tokio::sync::watch;
 
 /// A watch that cannot be had is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -23,14 +21,14 @@ const NEXT_KEY: Duration = Duration::from_secs(1);
 #[derive(Clone, Default)]
 pub struct Revoked {
     sessions: Arc<RwLock<HashSet<SessionId>>>,
-    loaded: Arc<AtomicBool>,
+    loaded: Arc<watch::Sender<bool>>,
 }
 
 impl Revoked {
-    /// Whether the bucket has been read; before, nobody can be let in.
-    #[must_use]
-    pub fn is_loaded(&self) -> bool {
-        self.loaded.load(Ordering::Acquire)
+    /// Waits until the bucket has been read; before, nobody can be let in.
+    pub async fn loaded(&self) {
+        // The sender lives as long as this does, so there is no error.
+        let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
     }
 
     #[must_use]
@@ -49,7 +47,7 @@ impl Revoked {
 
     fn replace(&self, sessions: HashSet<SessionId>) {
         *self.sessions.write().unwrap_or_else(PoisonError::into_inner) = sessions;
-        self.loaded.store(true, Ordering::Release);
+        self.loaded.send_replace(true);
     }
 
     /// Follows the bucket in the background; `expel` is told each session that turns up. Whenever NATS was away the
