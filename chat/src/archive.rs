@@ -80,6 +80,7 @@ pub fn run(service: &Service, mongo: Mongo) {
         filter: Vec::new(),
         ack_wait: ACK_WAIT,
         max_ack_pending: BATCHES.size * 8,
+        one_at_a_time: false,
     };
     let nats = service.nats().clone();
     service.consume_batches(durable, BATCHES, move |batch| {

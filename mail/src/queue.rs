@@ -69,6 +69,7 @@ pub(crate) fn lanes(timeout: Duration) -> [Durable; 2] {
         // A letter waits at most one attempt for its turn, then takes one; the rest is for what comes after.
         ack_wait: timeout.saturating_mul(3),
         max_ack_pending: MAX_PENDING,
+        one_at_a_time: false,
     };
     [lane(storage::SEND_OTP_CONSUMER, OTP_SUBJECT), lane(storage::SEND_CONSUMER, NOTICE_SUBJECT)]
 }

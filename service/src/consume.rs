@@ -6,13 +6,13 @@ use async_nats::{
     Subject,
     jetstream::{
         self, AckKind,
-        consumer::{AckPolicy, pull},
+        consumer::{AckPolicy, PriorityPolicy, pull},
     },
 };
 use futures::{FutureExt, Stream, StreamExt, stream::SelectAll};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::{Lifecycle, Nats, Readiness, Trace, log};
+use crate::{Lifecycle, Nats, Readiness, Trace, log, pins::Pins};
 
 /// A consumer that cannot be had is asked for again after this.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -53,6 +53,8 @@ pub struct Durable {
     pub ack_wait: Duration,
     /// Messages in flight over all instances and streams.
     pub max_ack_pending: usize,
+    /// Whether one instance at a time takes all there is in a stream, while the others stand by (ADR-42, pinned client).
+    pub one_at_a_time: bool,
 }
 
 /// How messages are put together.
@@ -145,8 +147,16 @@ impl Durable {
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.ack_wait,
             max_ack_pending: i64::try_from(self.max_ack_pending.div_ceil(self.streams.len())).unwrap_or(i64::MAX),
+            priority_policy: if self.one_at_a_time { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
+            priority_groups: self.group().into_iter().collect(),
+            priority_timeout: self.group().map(|_| self.ack_wait).unwrap_or_default(),
             ..Default::default()
         }
+    }
+
+    /// The priority group that one instance is pinned in.
+    fn group(&self) -> Option<String> {
+        self.one_at_a_time.then(|| self.name.to_owned())
     }
 
     /// Messages as they come, until an error or the soft stop; readiness follows.
@@ -156,8 +166,11 @@ impl Durable {
             let stream = nats.jetstream().get_stream_no_info(stream).await?;
             let consumer = stream.create_consumer(self.config()).await?;
             let pulls = consumer.stream().max_messages_per_batch(at_once.div_ceil(self.streams.len()));
-            let pulls = pulls.max_bytes_per_batch(BYTES / self.streams.len());
-            all.push(pulls.heartbeat(HEARTBEAT).messages().await?);
+            let mut pulls = pulls.max_bytes_per_batch(BYTES / self.streams.len()).heartbeat(HEARTBEAT);
+            if let Some(group) = self.group() {
+                pulls = pulls.group(group).expires(self.ack_wait / 5);
+            }
+            all.push(pulls.messages().await?);
         }
         Ok(all)
     }
@@ -245,7 +258,9 @@ impl Durable {
             match self.open(&nats, at_once).await {
                 Ok(messages) => {
                     readiness.set(self.name, true);
-                    let mut messages = std::pin::pin!(until_error(messages, self.name));
+                    let pins = Pins::default();
+                    let messages = until_error(messages, self.name).inspect(|delivery| pins.note(&delivery.message));
+                    let mut messages = Box::pin(messages);
                     let mut rested = Instant::now();
                     while let Some(Some(first)) = soft.run_until_cancelled(messages.next()).await {
                         let batch = batches.gather(first, &mut messages, rested).await;
@@ -259,6 +274,8 @@ impl Durable {
                             delivery.settle(Outcome::Retry(Duration::ZERO)).await;
                         }
                     }
+                    drop(messages);
+                    pins.let_go(&nats, self.name, self.streams).await;
                 }
                 Err(error) => {
                     tracing::warn!(consumer = self.name, %error, "cannot have the consumer; trying again");

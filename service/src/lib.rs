@@ -12,6 +12,7 @@ mod lifecycle;
 mod log;
 pub mod mongo;
 mod nats;
+mod pins;
 mod rates;
 mod ready;
 mod start;

@@ -45,6 +45,7 @@ pub fn start(service: &Service) {
         filter: vec![SESSIONS.to_owned(), LEASES.to_owned()],
         ack_wait: ACK_WAIT,
         max_ack_pending: AT_ONCE_BY_ALL,
+        one_at_a_time: false,
     };
     let nats = service.nats().clone();
     service.consume(durable, AT_ONCE, move |delivery| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use testkit::{System, SystemOptions, eventually, push::PushService, rest::Rest, socketio::Driver, until};
@@ -149,6 +150,24 @@ async fn an_instance_that_dies_in_the_middle_tells_nothing_twice() {
     let database = system.mongo.connect().await;
     let count = database.collection::<Document>("notifications").count_documents(doc! { "userId": ben.id() }).await;
     assert_eq!(count.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn three_instances_tell_of_a_chat_no_more_than_one_would() {
+    let system = System::start(SystemOptions { mails: 3, ..SystemOptions::default() }).await;
+    let driver = Driver::start().await;
+    let (anna, ben) = (person(&system, &driver, "anna", 0).await, person(&system, &driver, "ben", 0).await);
+    let chat = group(&anna, &[&ben]).await;
+    assert_unread(&ben, json!([["added", 1, "Walkers"]])).await;
+    for round in 0..5 {
+        ben.rest.post("/api/notifications/read-all", json!({})).await.expect(204);
+        let sent = join_all((0..12).map(async |n| send(&anna, &chat, &format!("{round} {n}"), json!({})).await)).await;
+        let last = sent.iter().max_by_key(|message| message["seq"].as_u64()).unwrap();
+        assert_unread_within(AFTER_A_DEATH, &ben, json!([["message", 12, last["text"]]])).await;
+    }
+    let of_ben = doc! { "userId": ben.id(), "type": "message" };
+    let count = system.mongo.connect().await.collection::<Document>("notifications").count_documents(of_ben).await;
+    assert_eq!(count.unwrap(), 5);
 }
 
 #[tokio::test]

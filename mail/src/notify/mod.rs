@@ -34,8 +34,8 @@ use store::{Store, Stored};
 
 /// Events of one batch, and how long the first one waits for others: who is there has the message itself by then. Where
 /// there is much to tell it is told a little later, and much of it together: a chat's unread messages are one notification,
-/// which is written once for all that came meanwhile. There is one batch at a time, over all instances, so that nobody
-/// coalesces into what another is about to write.
+/// which is written once for all that came meanwhile. One instance at a time has the batches of a stream, so that nobody tells
+/// of a chat beside another who is about to.
 const BATCHES: Batches = Batches { size: 8_192, linger: Duration::from_millis(100), rest: Duration::from_secs(5) };
 /// Longer than a batch takes; what one who died had in hand another gets after this.
 const ACK_WAIT: Duration = Duration::from_secs(15);
@@ -83,6 +83,7 @@ impl Notify {
             filter: Vec::new(),
             ack_wait: ACK_WAIT,
             max_ack_pending: BATCHES.size,
+            one_at_a_time: name == NOTIFY_CONSUMER,
         };
         let log = this.clone();
         service.consume_batches(batches(NOTIFY_CONSUMER, &CHAT_STREAMS), BATCHES, move |batch| {
@@ -100,6 +101,7 @@ impl Notify {
             filter: vec![subject.to_owned()],
             ack_wait: ACK_WAIT,
             max_ack_pending,
+            one_at_a_time: false,
         };
         let digests = this.clone();
         service.consume(lane(DIGEST_CONSUMER, DIGEST_SUBJECT, 1_000), 8, move |delivery| {

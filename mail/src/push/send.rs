@@ -32,6 +32,7 @@ pub(super) fn lane(timeout: Duration) -> Durable {
         // A job waits at most one attempt for its turn, then takes one; a user's browsers are pushed to all at once.
         ack_wait: (timeout + DATABASE).saturating_mul(2),
         max_ack_pending: MAX_PENDING,
+        one_at_a_time: false,
     }
 }
 

@@ -33,16 +33,20 @@ async fn with_log(nats: &Nats) -> Service {
     chat
 }
 
-fn consume(chat: &Service) -> Seen {
-    let seen = Seen::default();
-    let log = seen.clone();
-    let durable = Durable {
+fn durable() -> Durable {
+    Durable {
         name: "archive",
         streams: &CHAT_STREAMS,
         filter: Vec::new(),
         ack_wait: Duration::from_secs(30),
         max_ack_pending: 100,
-    };
+        one_at_a_time: false,
+    }
+}
+
+fn consume(chat: &Service, durable: Durable) -> Seen {
+    let seen = Seen::default();
+    let log = seen.clone();
     chat.consume(durable, 4, move |delivery| {
         let log = log.clone();
         async move {
@@ -77,7 +81,7 @@ async fn saw(seen: &Seen, text: &str, attempt: u64) {
 async fn outcomes_become_acknowledgements() {
     let nats = Nats::start().await;
     let chat = with_log(&nats).await;
-    let seen = consume(&chat);
+    let seen = consume(&chat, durable());
     for text in ["never", "again", "once"] {
         publish(&chat, text).await;
     }
@@ -101,7 +105,7 @@ async fn outcomes_become_acknowledgements() {
 async fn a_consumer_goes_on_after_nats_was_killed_and_after_everything_was_wiped() {
     let mut nats = Nats::start().await;
     let chat = with_log(&nats).await;
-    let seen = consume(&chat);
+    let seen = consume(&chat, durable());
     publish(&chat, "before").await;
     saw(&seen, "before", 1).await;
     nats.kill().await;
@@ -115,4 +119,31 @@ async fn a_consumer_goes_on_after_nats_was_killed_and_after_everything_was_wiped
         chat.readiness().missing().iter().all(|part| *part == "started").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn one_instance_at_a_time_takes_a_stream_and_another_goes_on_when_it_stops() {
+    let nats = Nats::start().await;
+    let chat = with_log(&nats).await;
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        let mail = service(&nats, "mail").await;
+        let seen = consume(&mail, Durable { name: "notify", one_at_a_time: true, ..durable() });
+        instances.push((mail, seen));
+    }
+    // One who stops is waited for less than for one who has died.
+    while !instances.is_empty() {
+        for text in ["once", "more", "text", "gone"] {
+            publish(&chat, text).await;
+        }
+        let took = eventually("all is taken", SOON, async || {
+            let took: Vec<_> = instances.iter().map(|(_, seen)| seen.lock().unwrap().len()).collect();
+            (took.iter().sum::<usize>() == 4).then_some(took)
+        })
+        .await;
+        let who = took.iter().position(|count| *count == 4).unwrap_or_else(|| panic!("taken by several: {took:?}"));
+        let (mail, _) = instances.remove(who);
+        mail.lifecycle().stop();
+        mail.run_until_stopped().await.unwrap();
+    }
 }
