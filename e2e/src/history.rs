@@ -1,6 +1,6 @@
 //! What a run did and what was seen of it: plain data, which a checker reads and a person can print.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub struct History {
     pub archive: Vec<Found>,
     /// The bucket `READS`.
     pub reads: Vec<Read>,
+    /// What people's notifications say, of those who were asked.
+    pub notified: Vec<Notified>,
     /// What devices heard, each device's in the order in which it came.
     pub heard: Vec<Heard>,
     /// What each device showed at the quiet point, and what a fresh fetch said.
@@ -100,6 +102,14 @@ pub struct Read {
     pub seen: u64,
     /// The whole entry.
     pub entry: Value,
+}
+
+/// The unread notifications of somebody's messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notified {
+    pub user: String,
+    /// By chat: what each of them counts.
+    pub counts: BTreeMap<String, Vec<u64>>,
 }
 
 /// A device heard something.

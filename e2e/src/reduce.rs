@@ -27,6 +27,7 @@ pub fn reduce(history: &History, violation: &Violation) -> History {
     shrinking.shrink(|history| &mut history.log);
     shrinking.shrink(|history| &mut history.ops);
     shrinking.shrink(|history| &mut history.reads);
+    shrinking.shrink(|history| &mut history.notified);
     shrinking.shrink(|history| &mut history.online);
     shrinking.shortest
 }
@@ -36,6 +37,7 @@ fn only_chat(history: &mut History, chat: &str) {
     history.log.retain(|entry| entry.chat == chat);
     history.archive.retain(|found| found.chat == chat);
     history.reads.retain(|read| read.chat == chat);
+    history.notified.iter_mut().for_each(|notified| notified.counts.retain(|of, _| of == chat));
     history.heard.retain(|heard| heard.chat().is_none_or(|of| of == chat));
     for shown in &mut history.shown {
         if let Some(chats) = shown.picture["chats"].as_object_mut() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use crate::{
     check::Violation,
-    history::{History, Op, Outcome, Said, Shown, What},
+    history::{History, Notified, Op, Outcome, Said, Shown, What},
     reduce::reduce,
 };
 
@@ -48,6 +48,9 @@ pub fn shown(history: &History) -> String {
     }
     for read in &history.reads {
         let _ = writeln!(text, "  READS    {} delivered {} seen {}", read.user, read.delivered, read.seen);
+    }
+    for Notified { user, counts } in &history.notified {
+        let _ = writeln!(text, "  notified {user}: {counts:?}");
     }
     for Shown { by, user, picture } in &history.shown {
         let chats = picture["chats"].as_object().into_iter().flatten();

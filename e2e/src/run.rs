@@ -1,7 +1,7 @@
 //! One run: a system, people who use it while faults come and go, and at quiet points the check of what became of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,10 +21,10 @@ use tokio::{
 };
 
 use crate::{
-    check::{Violation, check},
+    check::{Violation, check, is_notified},
     client::{device::Device, picture},
     fault::{Change, Fault},
-    history::{Entry, History, Place, Shown},
+    history::{Entry, History, Notified, Place, Shown},
     load::{
         plan::{Beat, DEVICES, GATEWAYS, PEOPLE, Planner},
         world::World,
@@ -205,6 +205,7 @@ impl Run {
         let answered = until("everything is answered", QUIET, async || self.world.insist().await.then_some(())).await;
         answered.expect("all that insists is answered");
         self.wait_for_archive().await;
+        self.wait_for_notifications().await;
         self.wait_for_departure().await;
         let since = Instant::now();
         loop {
@@ -232,6 +233,7 @@ impl Run {
         let log = until("the log to be readable", QUIET, async || observe::log(&inspector).await.ok()).await;
         history.log = log.expect("a log");
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
+        history.notified = until("notifications", QUIET, async || self.notified().await).await.expect("notifications");
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
         history.online.push((self.visitor.session.user_id.clone(), false));
@@ -273,6 +275,31 @@ impl Run {
         if caught_up.await.is_err() || started.elapsed() > SLOW {
             self.world.recorder.tell(&format!("the archive took {:.1?}", started.elapsed()));
         }
+    }
+
+    /// Gives notifications the time they may take, as MongoDB.
+    async fn wait_for_notifications(&self) {
+        let started = Instant::now();
+        let inspector = self.site.system.nats.connect("inspector").await;
+        let all = until("notifications", ARCHIVED, async || {
+            let (log, reads) = (observe::log(&inspector).await.ok()?, observe::reads(&inspector).await.ok()?);
+            let history = History { log, reads, notified: self.notified().await?, ..History::default() };
+            is_notified(&history).then_some(())
+        });
+        if all.await.is_err() || started.elapsed() > SLOW {
+            self.world.recorder.tell(&format!("notifications took {:.1?}", started.elapsed()));
+        }
+    }
+
+    /// Everybody's unread notifications.
+    async fn notified(&self) -> Option<Vec<Notified>> {
+        let people: BTreeMap<&String, &Session> =
+            self.world.devices.iter().map(|device| (&device.session.user_id, &device.session)).collect();
+        let all = people.into_iter().map(async |(user, session)| {
+            let rest = Rest::new(&self.world.gateways[0]).with_token(&session.access_token);
+            Some(Notified { user: user.clone(), counts: picture::notified(&rest).await? })
+        });
+        join_all(all).await.into_iter().collect()
     }
 
     /// Gives the visitor, who has gone, the time it may take to be seen as gone.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{chat::Chat, picture},
-    history::{Entry, Found, Heard, History, Op, Outcome, Place, Read, Said, Shown, What, print},
+    history::{Entry, Found, Heard, History, Notified, Op, Outcome, Place, Read, Said, Shown, What, print},
 };
 
 pub const CHAT: &str = "chat";
@@ -33,6 +33,7 @@ pub fn finish(history: &mut History) {
     history.archive = history.log.iter().filter_map(Entry::message).collect();
     history.heard.clear();
     history.shown.clear();
+    history.notified.clear();
     for user in ["anna", "ben"] {
         let device = format!("{user}-0");
         let hear = |said| Heard { at: 500, device: device.clone(), said };
@@ -46,6 +47,9 @@ pub fn finish(history: &mut History) {
         let receipt = Said::Receipt { chat: CHAT.to_owned(), user: "ben".to_owned(), seq: 2, seen: true };
         history.heard.push(hear(receipt));
         let picture = picture(history, user);
+        let unread = picture["chats"][CHAT]["unread"].as_u64().unwrap();
+        let counts = (unread > 0).then(|| (CHAT.to_owned(), vec![unread])).into_iter().collect();
+        history.notified.push(Notified { user: user.to_owned(), counts });
         for by in [Place::Fetch(device.clone()), Place::Device(device.clone())] {
             history.shown.push(Shown { by, user: user.to_owned(), picture: picture.clone() });
         }

@@ -3,6 +3,7 @@
 mod changes;
 mod heard;
 mod messages;
+mod notifications;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,13 @@ pub fn check(history: &History) -> Vec<Violation> {
     all.extend(heard::receipts_forward(history));
     all.extend(state::marks_hold(history));
     all.extend(state::everybody_sees_the_truth(history, &truth));
+    all.extend(notifications::tell_what_is_unread(history, &truth));
     all.into_iter().collect()
+}
+
+/// Whether notifications say what log and receipts of this history do.
+pub fn is_notified(history: &History) -> bool {
+    notifications::tell_what_is_unread(history, &Truth::of(history)).is_empty()
 }
 
 /// What the log, and what stands beside it, say of each chat.

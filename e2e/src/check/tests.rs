@@ -248,3 +248,19 @@ fn what_was_deleted_is_not_changed_any_more() {
         assert_eq!(kinds(&history), ["changed-after-deleted"], "{event}");
     }
 }
+
+#[test]
+fn each_has_one_notification_of_what_they_have_not_seen() {
+    let of = |history: &mut History, user: &str, counts: &[u64]| {
+        let notified = history.notified.iter_mut().find(|notified| notified.user == user).unwrap();
+        notified.counts = [(CHAT.to_owned(), counts.to_vec())].into();
+    };
+    for (user, counts) in [("anna", &[][..]), ("anna", &[2]), ("anna", &[1, 1]), ("ben", &[1])] {
+        let mut history = healthy();
+        of(&mut history, user, counts);
+        assert_eq!(kinds(&history), ["notifications"], "{user} {counts:?}");
+    }
+    let mut history = healthy();
+    history.notified[1].counts = [("another".to_owned(), vec![1])].into();
+    assert_eq!(kinds(&history), ["notifications"], "of a chat they are not in");
+}

@@ -145,6 +145,13 @@ pub enum Violation {
         user: String,
         said: String,
     },
+    /// Not one unread notification of what is unread, or one of nothing.
+    Notifications {
+        chat: String,
+        user: String,
+        unread: u64,
+        counts: Vec<u64>,
+    },
 }
 
 impl Violation {
@@ -173,6 +180,7 @@ impl Violation {
             Self::Chats { .. } => "chats",
             Self::Other { .. } => "other",
             Self::Presence { .. } => "presence",
+            Self::Notifications { .. } => "notifications",
         }
     }
 
@@ -200,7 +208,8 @@ impl Violation {
             | Self::Members { chat, .. }
             | Self::Messages { chat, .. }
             | Self::Chats { chat, .. }
-            | Self::Other { chat, .. } => Some(chat),
+            | Self::Other { chat, .. }
+            | Self::Notifications { chat, .. } => Some(chat),
         }
     }
 }
@@ -250,6 +259,9 @@ impl fmt::Display for Violation {
             }
             Self::MarkForgotten { user, told, found, .. } => {
                 write!(f, "{user} marked {told}, which was acknowledged, and the receipt is {found}")
+            }
+            Self::Notifications { user, unread, counts, .. } => {
+                write!(f, "{user} has not seen {unread}, and unread notifications that count {counts:?}")
             }
             Self::Unread { place, said, .. }
             | Self::Receipts { place, said, .. }

@@ -1,5 +1,7 @@
 //! Comparison: what a device knows and what a fresh fetch over REST says, both as one JSON, and where they differ.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use testkit::rest::Rest;
 
@@ -17,7 +19,7 @@ pub struct Difference {
 pub fn of(view: &View) -> Value {
     let chats: Map<String, Value> = view.chats.iter().map(|(id, chat)| (id.clone(), of_chat(&view.me, chat))).collect();
     let watched = view.presence.iter().filter(|(user, _)| view.watched.contains(*user));
-    json!({ "chats": chats, "presence": watched.collect::<std::collections::BTreeMap<_, _>>() })
+    json!({ "chats": chats, "presence": watched.collect::<BTreeMap<_, _>>() })
 }
 
 /// One chat as this user shows it.
@@ -58,6 +60,20 @@ pub async fn fresh(rest: &Rest, me: &str, watched: &[String]) -> Option<Value> {
         presence.insert(one["userId"].as_str()?.to_owned(), one.clone());
     }
     Some(json!({ "chats": all, "presence": presence }))
+}
+
+/// What one's unread notifications of messages count, by chat.
+pub async fn notified(rest: &Rest) -> Option<BTreeMap<String, Vec<u64>>> {
+    let (mut counts, mut cursor) = (BTreeMap::<String, Vec<u64>>::new(), String::new());
+    loop {
+        let page = get(rest, &format!("/api/notifications?unread=true&limit=100{cursor}")).await??;
+        let all = page["notifications"].as_array()?.iter();
+        for one in all.filter(|one| ["message", "mention", "reply"].iter().any(|kind| one["type"] == *kind)) {
+            counts.entry(one["chatId"].as_str()?.to_owned()).or_default().push(one["count"].as_u64()?);
+        }
+        let Some(next) = page["nextCursor"].as_str() else { return Some(counts) };
+        cursor = format!("&cursor={next}");
+    }
 }
 
 /// The ids of all of one's chats.

@@ -13,6 +13,7 @@ pub const PEOPLE: usize = 6;
 pub const DEVICES: [usize; 8] = [0, 0, 1, 1, 2, 3, 4, 5];
 pub const GATEWAYS: usize = 2;
 pub const CHAT_INSTANCES: usize = 2;
+pub const MAIL_INSTANCES: usize = 2;
 
 /// Number of a step: of the one that made a chat, or sent a message.
 pub type StepId = usize;

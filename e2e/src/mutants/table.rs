@@ -192,4 +192,38 @@ pub const ALL: &[Mutant] = &[
         faults: &["chat-pause"],
         caught_as: &["presence"],
     },
+    Mutant {
+        name: "notify-skips",
+        what: "nobody is told of one message in ten",
+        edits: &[Edit {
+            file: "mail/src/notify/plan.rs",
+            from: "if wants(listener, kind, message.seq) {",
+            to: "if wants(listener, kind, message.seq) && message.seq % 10 != 0 {",
+        }],
+        faults: &[],
+        caught_as: &["notifications"],
+    },
+    Mutant {
+        name: "notify-beside",
+        what: "the instances of mail tell of a chat one beside the other",
+        edits: &[Edit {
+            file: "mail/src/notify/mod.rs",
+            from: "one_at_a_time: name == NOTIFY_CONSUMER,",
+            to: "one_at_a_time: false,",
+        }],
+        faults: &[],
+        caught_as: &["notifications"],
+    },
+    Mutant {
+        name: "notify-unread",
+        what: "what has been seen stays unread",
+        edits: &[Edit {
+            file: "mail/src/notify/mod.rs",
+            from: "async move { this.take_reads(batch).await }",
+            to: "async move {\n                let _ = &this;\n                \
+                 batch.into_iter().map(|delivery| (delivery, Outcome::Done)).collect()\n            }",
+        }],
+        faults: &[],
+        caught_as: &["notifications"],
+    },
 ];
