@@ -44,6 +44,9 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const QUIET: Duration = Duration::from_secs(25);
 /// Until MongoDB has what the log has: what a killed instance had in hand comes to another one after a minute.
 const ARCHIVED: Duration = Duration::from_secs(90);
+/// Until everybody is told of what they have not seen: what an instance of mail had in hand when it was killed comes to
+/// another one after 15 seconds.
+const NOTIFIED: Duration = Duration::from_mins(1);
 /// What is wrong for longer than this after the quiet point is wrong.
 const SETTLED: Duration = Duration::from_secs(6);
 /// What takes longer than this is told in the journal.
@@ -277,11 +280,11 @@ impl Run {
         }
     }
 
-    /// Gives notifications the time they may take, as MongoDB.
+    /// Gives notifications the time they may take; what they lack then is for the checker.
     async fn wait_for_notifications(&self) {
         let started = Instant::now();
         let inspector = self.site.system.nats.connect("inspector").await;
-        let all = until("notifications", ARCHIVED, async || {
+        let all = until("notifications", NOTIFIED, async || {
             let (log, reads) = (observe::log(&inspector).await.ok()?, observe::reads(&inspector).await.ok()?);
             let history = History { log, reads, notified: self.notified().await?, ..History::default() };
             is_notified(&history).then_some(())
