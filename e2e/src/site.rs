@@ -5,7 +5,7 @@ use testkit::{System, SystemOptions, free_port, proxy::Proxy, services::Build};
 use crate::{
     clock::Clock,
     fault::Fault,
-    load::plan::{CHAT_INSTANCES, GATEWAYS, MAIL_INSTANCES},
+    load::plan::{GATEWAYS, INSTANCES},
 };
 
 /// Room of a store that can be filled, bytes: enough for a run besides.
@@ -26,8 +26,9 @@ impl Site {
         let clock = needs(Fault::needs_clock).then(|| Clock::new().expect("a clock"));
         let mut options = SystemOptions {
             gateways: GATEWAYS,
-            chats: CHAT_INSTANCES,
-            mails: MAIL_INSTANCES,
+            users: INSTANCES,
+            chats: INSTANCES,
+            mails: INSTANCES,
             own_mongo: true,
             network_to_mongo: needs(Fault::needs_network_to_mongo),
             network_to_nats: needs(Fault::needs_network_to_nats),

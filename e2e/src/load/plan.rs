@@ -12,8 +12,8 @@ pub const PEOPLE: usize = 6;
 /// Person by device: two people have two. One more, which only looks on, runs the example client.
 pub const DEVICES: [usize; 8] = [0, 0, 1, 1, 2, 3, 4, 5];
 pub const GATEWAYS: usize = 2;
-pub const CHAT_INSTANCES: usize = 2;
-pub const MAIL_INSTANCES: usize = 2;
+/// Of each other service.
+pub const INSTANCES: usize = 2;
 
 /// Number of a step: of the one that made a chat, or sent a message.
 pub type StepId = usize;
