@@ -153,7 +153,11 @@ async fn who_watches_hears_of_changes_and_only_who_watches() {
     let gateway = world.gateway().await;
     let (anna, ben) = (Person::new(), Person::new());
     let (watcher, other) = (world.client(&gateway, anna).await, world.client(&gateway, anna).await);
+    // What the gateway hears only while it is asked would be said besides the answer.
+    let before = world.client(&gateway, anna).await;
+    assert_eq!(before.request("presence:subscribe", json!({ "userIds": [ben.id] })).await["ok"], true);
     show(&world, ben.id, PresenceStatus::Away).await;
+    before.wait("presence", |args| args[0]["status"] == "away", SOON).await;
     let ack = watcher.request("presence:subscribe", json!({ "userIds": [ben.id, anna.id] })).await;
     assert_eq!(
         ack,
