@@ -43,8 +43,8 @@ impl Pins {
             let pins = &pins;
             async move {
                 let stream = nats.jetstream().get_stream_no_info(stream).await?;
-                let mut pull: PullConsumer = stream.get_consumer(consumer).await?;
-                let groups = &pull.info().await?.priority_groups;
+                let pull: PullConsumer = stream.get_consumer(consumer).await?;
+                let groups = &pull.cached_info().priority_groups;
                 let ours = |pin: &String| pins.contains(pin);
                 if groups.iter().any(|group| group.pinned_client_id.as_ref().is_some_and(ours)) {
                     stream.unpin_consumer(consumer, consumer).await?;

@@ -208,8 +208,8 @@ pub const ALL: &[Mutant] = &[
         what: "the instances of mail tell of a chat one beside the other",
         edits: &[Edit {
             file: "mail/src/notify/mod.rs",
-            from: "one_at_a_time: name == NOTIFY_CONSUMER,",
-            to: "one_at_a_time: false,",
+            from: "one_at_a_time: true, ..batches(",
+            to: "one_at_a_time: false, ..batches(",
         }],
         faults: &[],
         caught_as: &["notifications"],

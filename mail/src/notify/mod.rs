@@ -83,10 +83,11 @@ impl Notify {
             filter: Vec::new(),
             ack_wait: ACK_WAIT,
             max_ack_pending: BATCHES.size,
-            one_at_a_time: name == NOTIFY_CONSUMER,
+            one_at_a_time: false,
         };
         let log = this.clone();
-        service.consume_batches(batches(NOTIFY_CONSUMER, &CHAT_STREAMS), BATCHES, move |batch| {
+        let events = Durable { one_at_a_time: true, ..batches(NOTIFY_CONSUMER, &CHAT_STREAMS) };
+        service.consume_batches(events, BATCHES, move |batch| {
             let this = log.clone();
             async move { this.take(batch).await }
         });
