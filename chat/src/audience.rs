@@ -48,7 +48,9 @@ pub async fn audiences(app: App, get: GetAudiences) -> Result<Audiences, Refusal
         match senders(&app, state, &of.senders_of).await {
             Ok(senders) => {
                 let members = state.members.keys().copied().map(listener).collect();
-                let audience = Audience { name: state.name.clone(), chat_type: state.chat_type, members, senders };
+                let erased = of.messages.iter().copied().filter(|seq| state.is_erased(*seq)).collect();
+                let (name, chat_type) = (state.name.clone(), state.chat_type);
+                let audience = Audience { name, chat_type, members, senders, erased };
                 chats.insert(state.id, Some(audience));
             }
             Err(refusal) => tracing::warn!(chat = %state.id, %refusal, "cannot tell whom a message answers"),

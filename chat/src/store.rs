@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use contract::{
     ChatId, Time, UserId,
     event::{Message, Seq},
@@ -11,6 +11,7 @@ use contract::{
 use futures::TryStreamExt;
 use mongodb::{Database, IndexModel, error::Result};
 use serde::Deserialize;
+use service::mongo::bulk;
 
 use crate::{
     fold::Messages,
@@ -19,8 +20,6 @@ use crate::{
 
 /// Writes of one command; its limit is 100,000 and 48 MB.
 const CHUNK: usize = 1_000;
-/// A document with this key is there.
-const DUPLICATE_KEY: i64 = 11_000;
 
 /// A message's document: the message as it was sent, and what came later as registers, see `project`.
 #[derive(Debug, Deserialize)]
@@ -136,44 +135,20 @@ pub async fn drop_all(database: &Database) -> Result<()> {
 
 async fn insert(database: &Database, collection: &str, inserts: &[Insert]) -> Result<()> {
     for chunk in inserts.chunks(CHUNK) {
-        let documents: Vec<Document> = chunk.iter().map(Insert::document).collect();
-        let command = doc! { "insert": collection, "documents": documents, "ordered": false };
-        let answer = database.run_command(command).await?;
-        let mut there = Vec::new();
-        for error in answer.get_array("writeErrors").into_iter().flatten() {
-            there.push(duplicate(error).and_then(|index| chunk.get(index)).ok_or_else(|| refused(error))?.upsert());
-        }
+        let documents = chunk.iter().map(Insert::document).collect();
+        // Archived before, or something that happened to it was.
+        let there = bulk::insert(database, collection, documents).await?;
+        let there: Vec<Upsert> = there.into_iter().filter_map(|index| chunk.get(index)).map(Insert::upsert).collect();
         upsert(database, collection, &there).await?;
     }
     Ok(())
 }
 
-/// Which document of an insert is there already: archived before, or something that happened to it was.
-fn duplicate(error: &Bson) -> Option<usize> {
-    let error = error.as_document().filter(|error| number(error, "code") == Some(DUPLICATE_KEY))?;
-    usize::try_from(number(error, "index")?).ok()
-}
-
-/// Servers differ in the type they write numbers in.
-fn number(document: &Document, name: &str) -> Option<i64> {
-    let number = document.get(name)?;
-    number.as_i64().or_else(|| number.as_i32().map(i64::from))
-}
-
+/// Two instances that upsert one new document at the same time: one of them is told 11000 and tries again.
 async fn upsert(database: &Database, collection: &str, upserts: &[Upsert]) -> Result<()> {
     for chunk in upserts.chunks(CHUNK) {
-        let updates: Vec<Document> =
-            chunk.iter().map(|one| doc! { "q": { "_id": &one.id }, "u": &one.update, "upsert": true }).collect();
-        let command = doc! { "update": collection, "updates": updates, "ordered": false };
-        let answer = database.run_command(command).await?;
-        if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-            return Err(refused(error));
-        }
+        let statement = |one: &Upsert| doc! { "q": { "_id": &one.id }, "u": &one.update, "upsert": true };
+        bulk::update(database, collection, chunk.iter().map(statement).collect()).await?;
     }
     Ok(())
-}
-
-/// Two instances that upsert one new document at the same time: one of them is told 11000 and tries again.
-fn refused(error: &Bson) -> mongodb::error::Error {
-    mongodb::error::Error::custom(format!("a write was refused: {error}"))
 }

@@ -75,9 +75,7 @@ async fn build(mutant: &Mutant, copy: &Copy, target: &Path) -> Result<Build> {
 /// The kinds of violations that were found.
 async fn run(mutant: &Mutant, built: Build) -> Vec<&'static str> {
     let faults = fault::all_named(mutant.faults);
-    let mut run =
-        Run::start(Options { faults: faults.clone(), notifications: true, built: Some(built), ..Options::default() })
-            .await;
+    let mut run = Run::start(Options { faults: faults.clone(), built: Some(built), ..Options::default() }).await;
     for _ in 0..CHANCES {
         for fault in &faults {
             run.under(fault, 1, Duration::from_secs(3)).await;

@@ -64,8 +64,6 @@ pub struct Options {
     pub nodes: usize,
     /// Devices that write one message after the other.
     pub writers: usize,
-    /// Whether notifications are checked as well: docs/reliability.md says what is known to be wrong with them.
-    pub notifications: bool,
     /// Whether each step is told.
     pub verbose: bool,
     /// Other programs than those of this workspace.
@@ -74,7 +72,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, notifications: false, verbose: false, built: None }
+        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, verbose: false, built: None }
     }
 }
 
@@ -210,9 +208,7 @@ impl Run {
         let answered = until("everything is answered", QUIET, async || self.world.insist().await.then_some(())).await;
         answered.expect("all that insists is answered");
         self.wait_for_archive().await;
-        if self.options.notifications {
-            self.wait_for_notifications().await;
-        }
+        self.wait_for_notifications().await;
         self.wait_for_departure().await;
         let since = Instant::now();
         loop {
@@ -240,10 +236,8 @@ impl Run {
         let log = until("the log to be readable", QUIET, async || observe::log(&inspector).await.ok()).await;
         history.log = log.expect("a log");
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
-        if self.options.notifications {
-            let notified = until("notifications", QUIET, async || self.notified().await).await;
-            history.notified = notified.expect("notifications");
-        }
+        let notified = until("notifications", QUIET, async || self.notified().await).await;
+        history.notified = notified.expect("notifications");
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
         history.online.push((self.visitor.session.user_id.clone(), false));

@@ -1,6 +1,8 @@
 //! MongoDB that may be away: a ping knows within a second, so that calls which need it are refused at once instead of
 //! waiting for the driver.
 
+pub mod bulk;
+
 use std::{error::Error, time::Duration};
 
 use bson::doc;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that unwraps says what it expects")]
 
 mod archive;
+mod audiences;
 mod catchup;
 mod conversations;
 mod messages;

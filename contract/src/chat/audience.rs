@@ -1,6 +1,6 @@
 //! Who is to be told of what is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub struct AudienceOf {
     /// Messages whose senders are asked for: those that others reply to.
     #[serde(default)]
     pub senders_of: Vec<Seq>,
+    /// Messages of which it is asked whether they were deleted.
+    #[serde(default)]
+    pub messages: Vec<Seq>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +50,9 @@ pub struct Audience {
     pub members: Vec<Listener>,
     /// In the order of `senders_of`, as far as they can be told.
     pub senders: BTreeMap<Seq, UserId>,
+    /// Of `messages`, those that were deleted.
+    #[serde(default)]
+    pub erased: BTreeSet<Seq>,
 }
 
 /// A member as far as telling them goes.

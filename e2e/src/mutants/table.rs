@@ -205,12 +205,19 @@ pub const ALL: &[Mutant] = &[
     },
     Mutant {
         name: "notify-beside",
-        what: "the instances of mail tell of a chat one beside the other",
-        edits: &[Edit {
-            file: "mail/src/notify/mod.rs",
-            from: "one_at_a_time: true, ..batches(",
-            to: "one_at_a_time: false, ..batches(",
-        }],
+        what: "the instances of mail tell of a chat one beside the other, and nothing keeps them from it",
+        edits: &[
+            Edit {
+                file: "mail/src/notify/mod.rs",
+                from: "one_at_a_time: true, ..batches(",
+                to: "one_at_a_time: false, ..batches(",
+            },
+            Edit {
+                file: "mail/src/notify/merge.rs",
+                from: "let place = if one.open {",
+                to: "let place = if one.open && next > usize::MAX / 2 {",
+            },
+        ],
         faults: &[],
         caught_as: &["notifications"],
     },

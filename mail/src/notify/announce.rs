@@ -127,6 +127,7 @@ fn notification(step: &Step, user: UserId) -> Stored {
         counted: Counted::default(),
         at: step.at.as_millis(),
         read_at: None,
+        open: false,
         // Who wants a letter gets one of its own.
         mailed: step.announcement.mail,
         version: 0,

@@ -18,7 +18,7 @@ use service::{Delivery, Outcome, chain};
 use super::{
     AGAIN, NotNow, Notify,
     plan::{self, Plan},
-    store::Stored,
+    store::{Known, Stored},
     unless_raced,
 };
 
@@ -79,9 +79,13 @@ impl Notify {
         let audiences = audiences.into_iter().filter_map(|(chat, audience)| Some((chat, audience?)));
         let audiences: BTreeMap<ChatId, Audience> = audiences.collect();
 
-        let mut all = self.plan(chats, &audiences).await?;
-        self.store.add(&all.new).await?;
+        let known = self.known(chats, &audiences).await?;
+        let mut all = plan(chats, &audiences, known);
+        // What is over first: it makes room for what is new.
         let raced = self.store.change(&all.changed).await?;
+        all.forget(&raced);
+        failed.extend(raced);
+        let raced = self.store.add(&all.new).await?;
         all.forget(&raced);
         failed.extend(raced);
         self.read_left(chats, &audiences).await?;
@@ -94,23 +98,19 @@ impl Notify {
         Ok(failed)
     }
 
-    async fn plan(
+    /// What there is already, without what has been seen: that is read.
+    async fn known(
         &self,
         chats: &BTreeMap<ChatId, OfChat>,
         audiences: &BTreeMap<ChatId, Audience>,
-    ) -> Result<All, NotNow> {
+    ) -> Result<HashMap<ChatId, Known>, NotNow> {
         // Only what comes again can be about what somebody was told of and has read.
-        let first = |(chat, of): (&ChatId, &OfChat)| (*chat, plan::first_seq(&of.again()));
-        let mut latest = self.store.of_chats(&chats.iter().map(first).collect::<Vec<_>>()).await?;
-        let mut all = All::default();
-        for (chat, audience) in audiences {
-            let mut plan = Plan::new(*chat, audience, latest.remove(chat).unwrap_or_default());
-            for (event, again) in chats.get(chat).into_iter().flat_map(|of| &of.events) {
-                plan.take(event, Time::now(), *again);
-            }
-            all.add(*chat, plan.outcome());
-        }
-        Ok(all)
+        let first = |(chat, of): (&ChatId, &OfChat)| (*chat, plan::messages(&of.again()).into_iter().min());
+        let mut known = self.store.of_chats(&chats.iter().map(first).collect::<Vec<_>>()).await?;
+        let seen = |(chat, audience)| known.get_mut(chat).map_or_else(Vec::new, |of| plan::take_seen(of, audience));
+        let seen = audiences.iter().flat_map(seen).collect();
+        self.read(seen).await?;
+        Ok(known)
     }
 
     /// What concerned those who are no longer in a chat is over.
@@ -181,6 +181,22 @@ impl Notify {
     }
 }
 
+fn plan(
+    chats: &BTreeMap<ChatId, OfChat>,
+    audiences: &BTreeMap<ChatId, Audience>,
+    mut known: HashMap<ChatId, Known>,
+) -> All {
+    let mut all = All::default();
+    for (chat, audience) in audiences {
+        let mut plan = Plan::new(*chat, audience, known.remove(chat).unwrap_or_default());
+        for (event, again) in chats.get(chat).into_iter().flat_map(|of| &of.events) {
+            plan.take(event, Time::now(), *again);
+        }
+        all.add(*chat, plan.outcome());
+    }
+    all
+}
+
 impl OfChat {
     /// Nothing but where the log stands.
     fn place(&self) -> Self {
@@ -210,14 +226,16 @@ impl OfChat {
     }
 
     fn audience(&self, chat_id: ChatId) -> AudienceOf {
-        AudienceOf { chat_id, cursor: self.cursor, senders_of: plan::answered(&self.events()) }
+        let events = self.events();
+        let (senders_of, messages) = (plan::answered(&events), plan::messages(&events));
+        AudienceOf { chat_id, cursor: self.cursor, senders_of, messages }
     }
 }
 
 impl All {
     fn add(&mut self, chat: ChatId, outcome: plan::Outcome) {
         let plan::Outcome { new, changed, told, unmailed } = outcome;
-        let news = new.iter().chain(&changed).filter(|one| told.contains(&one.user_id));
+        let news = new.iter().chain(&changed).filter(|one| one.read_at.is_none() && told.contains(&one.user_id));
         self.news.extend(news.map(|one| one.id));
         self.unmailed.extend(unmailed.into_iter().map(|user| (chat, user)));
         self.new.extend(new);

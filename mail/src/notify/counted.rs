@@ -1,5 +1,7 @@
 //! Which messages a notification has counted: events may come again, and late.
 
+use std::ops::RangeInclusive;
+
 use contract::event::Seq;
 use rangemap::RangeInclusiveSet;
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,11 @@ impl Counted {
         true
     }
 
+    /// Inserts what another has counted; answers how many of them had not been counted here.
+    pub fn insert_all(&mut self, other: &Self) -> u64 {
+        other.0.iter().flat_map(RangeInclusive::clone).filter(|seq| self.insert(*seq)).count() as u64
+    }
+
     /// Whether it had been counted.
     pub fn remove(&mut self, seq: Seq) -> bool {
         let counted = self.contains(seq);
@@ -61,19 +68,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_as_a_set_of_numbers(steps in prop::collection::vec((0..4_u8, 0..60_u64), 0..80)) {
+        fn behaves_as_a_set_of_numbers(steps in prop::collection::vec((0..5_u8, 0..60_u64), 0..80)) {
             let (mut counted, mut set) = (Counted::default(), BTreeSet::new());
             for (kind, seq) in steps {
                 match kind {
                     0 | 1 => prop_assert_eq!(counted.insert(seq), set.insert(seq)),
                     2 => prop_assert_eq!(counted.remove(seq), set.remove(&seq)),
+                    3 => {
+                        let (mut other, more) = (Counted::one(seq), BTreeSet::from([seq, seq + 1]));
+                        other.insert(seq + 1);
+                        prop_assert_eq!(counted.insert_all(&other), more.difference(&set).count() as u64);
+                        set.extend(more);
+                    }
                     _ => {
                         let later = set.split_off(&(seq + 1));
                         prop_assert_eq!(counted.remove_to(seq), set.len() as u64);
                         set = later;
                     }
                 }
-                prop_assert!((0..60).all(|seq| counted.contains(seq) == set.contains(&seq)));
+                prop_assert!((0..61).all(|seq| counted.contains(seq) == set.contains(&seq)));
             }
         }
     }

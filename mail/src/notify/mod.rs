@@ -5,6 +5,7 @@ mod batch;
 pub mod calls;
 mod counted;
 mod digest;
+mod merge;
 mod plan;
 mod quiet;
 mod store;
@@ -30,6 +31,7 @@ use contract::{
 use service::{Batches, Caller, Delivery, Durable, Nats, Outcome, Service, chain, mongo::Mongo};
 
 use crate::{DigestConfig, LinksConfig, push::EnqueueError};
+use merge::{Merged, merge};
 use store::{Store, Stored};
 
 /// Events of one batch, and how long the first one waits for others: who is there has the message itself by then. Where
@@ -141,7 +143,7 @@ impl Notify {
         batch.into_iter().map(|delivery| (delivery, outcome)).collect()
     }
 
-    /// Reads what these users have seen; `added`: also that they were added, since they have looked into the chat.
+    /// Reads what these users have seen, and makes one of two of the same chat; `added`: also that they were added, since they have looked into the chat.
     async fn read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>, added: bool) -> Result<(), NotNow> {
         if seen.is_empty() {
             return Ok(());
@@ -153,24 +155,33 @@ impl Notify {
         let users: Vec<UserId> = seen.keys().map(|(_, user)| *user).collect::<HashSet<_>>().into_iter().collect();
         let chats: Vec<ChatId> = seen.keys().map(|(chat, _)| *chat).collect::<HashSet<_>>().into_iter().collect();
         let unread = self.store.unread_in(&users, &chats).await?;
-        let (mut over, mut less) = (Vec::new(), Vec::new());
-        for mut one in unread {
-            let Some(seen) = one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id))) else { continue };
+        let seen_by = |one: &Stored| one.chat_id.and_then(|chat| seen.get(&(chat, one.user_id))).copied();
+        let (mut over, mut unseen) = (Vec::new(), Vec::new());
+        for one in unread {
+            let Some(seen) = seen_by(&one) else { continue };
             if one.kind == NotificationType::Added {
                 over.extend(Some(one).filter(|_| added));
-            } else if one.seq <= Some(*seen) {
+            } else if one.seq <= Some(seen) {
                 over.push(one);
             } else {
-                // Some of what it is about.
-                let read = one.counted.remove_to(*seen);
-                one.count = one.count.saturating_sub(read);
-                less.extend(Some(one).filter(|_| read > 0));
+                unseen.push(one);
             }
         }
-        let raced = self.store.change(&less).await?;
-        for one in less.iter().filter(|one| one.chat_id.is_none_or(|chat| !raced.contains(&chat))) {
+        let Merged { kept, mut doubles } = merge(unseen);
+        let mut changed = Vec::new();
+        for (mut one, grown) in kept {
+            // Some of what it is about.
+            let read = one.counted.remove_to(seen_by(&one).unwrap_or(0));
+            one.count = one.count.saturating_sub(read);
+            changed.extend(Some(one).filter(|_| grown || read > 0));
+        }
+        let raced = self.store.change(&changed).await?;
+        let is_written = |one: &&Stored| one.chat_id.is_none_or(|chat| !raced.contains(&chat));
+        for one in changed.iter().filter(is_written) {
             self.say(one, NotificationEvent::Updated).await;
         }
+        doubles.retain(|one| is_written(&one));
+        over.append(&mut doubles);
         self.read(over).await?;
         if raced.is_empty() { Ok(()) } else { Err(NotNow::Raced) }
     }

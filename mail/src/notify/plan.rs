@@ -1,6 +1,6 @@
 //! What follows from a chat's events for those who were not looking: pure.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use contract::{
     ChatId, NotificationId, Time, UserId,
@@ -9,23 +9,27 @@ use contract::{
     notification::{NotificationType, PREVIEW},
 };
 
-use super::{counted::Counted, store::Stored};
+use super::{
+    counted::Counted,
+    store::{Known, Stored},
+};
 
 /// A chat's notifications while its events are worked on.
 pub struct Plan<'a> {
     chat: ChatId,
     audience: &'a Audience,
-    /// The latest of each user.
-    latest: HashMap<UserId, Stored>,
-    /// Of `latest`, by what is to be written.
+    known: Known,
+    /// Of those that are known as unread, by what is to be written.
     new: HashSet<UserId>,
     changed: HashSet<UserId>,
     /// Whose devices hear of something that they had not seen coming.
     told: HashSet<UserId>,
     /// Who has something that no letter is on its way about.
     unmailed: HashSet<UserId>,
-    /// What does not coalesce, or is followed by another one already.
+    /// What does not coalesce.
     others: Vec<Stored>,
+    /// What is read now, and followed by another one already.
+    over: Vec<Stored>,
 }
 
 /// What is to be written and said.
@@ -41,10 +45,10 @@ pub struct Outcome {
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(chat: ChatId, audience: &'a Audience, latest: HashMap<UserId, Stored>) -> Self {
+    pub fn new(chat: ChatId, audience: &'a Audience, known: Known) -> Self {
         let none = HashSet::new;
         let (new, changed, told, unmailed) = (none(), none(), none(), none());
-        Self { chat, audience, latest, new, changed, told, unmailed, others: Vec::new() }
+        Self { chat, audience, known, new, changed, told, unmailed, others: Vec::new(), over: Vec::new() }
     }
 
     /// Takes events in, in the order of the log. `again`: they may have been worked on before, by one who died before
@@ -73,21 +77,21 @@ impl<'a> Plan<'a> {
     }
 
     pub fn outcome(self) -> Outcome {
-        let Self { latest, new, changed, told, unmailed, mut others, .. } = self;
-        let (mut added, mut rewritten) = (Vec::new(), Vec::new());
-        for (user, one) in latest {
+        let Self { known, new, changed, told, unmailed, others, over, .. } = self;
+        let (mut added, mut rewritten) = (others, over);
+        for (user, one) in known.unread {
             if new.contains(&user) {
                 added.push(one);
             } else if changed.contains(&user) {
                 rewritten.push(one);
             }
         }
-        added.append(&mut others);
         Outcome { new: added, changed: rewritten, told, unmailed }
     }
 
     fn message(&mut self, message: &Message, again: bool) {
-        if message.kind == MessageKind::System {
+        // The event of a deletion may have come before this one, which comes again.
+        if message.kind == MessageKind::System || self.audience.erased.contains(&message.seq) {
             return;
         }
         let preview = preview(&message.text);
@@ -109,10 +113,11 @@ impl<'a> Plan<'a> {
 
     fn tell(&mut self, to: &Listener, kind: NotificationType, message: &Message, preview: &str, again: bool) {
         let (user, at) = (to.user_id, message.sent_at);
-        match self.latest.get_mut(&user) {
-            Some(one) if one.read_at.is_some() && one.seq >= Some(message.seq) => return,
-            // What they have seen is over, though it may not have been read yet.
-            Some(one) if one.read_at.is_none() && one.seq > Some(to.seen) => {
+        if self.known.read.get(&user) >= Some(&message.seq) {
+            return;
+        }
+        match self.known.unread.get_mut(&user) {
+            Some(one) if one.read_at.is_none() => {
                 if again && one.seq == Some(message.seq) && one.counted.contains(message.seq) {
                     self.changed.insert(user);
                     self.unmailed.insert(user);
@@ -150,13 +155,13 @@ impl<'a> Plan<'a> {
                     counted: Counted::one(message.seq),
                     at: at.as_millis(),
                     read_at: None,
+                    open: true,
                     mailed: false,
                     version: 0,
                 };
-                let before = self.latest.insert(user, fresh);
-                // Made and read within one batch.
-                self.others.extend(before.filter(|_| self.new.remove(&user)));
-                self.changed.remove(&user);
+                // All that the one before was about may just have been deleted.
+                let before = self.known.unread.insert(user, fresh);
+                self.over.extend(before.filter(|_| self.changed.remove(&user)));
                 self.new.insert(user);
                 self.unmailed.insert(user);
             }
@@ -183,6 +188,7 @@ impl<'a> Plan<'a> {
             counted: Counted::default(),
             at: at.as_millis(),
             read_at: None,
+            open: false,
             mailed: false,
             version: 0,
         });
@@ -192,7 +198,7 @@ impl<'a> Plan<'a> {
 
     /// A message is no more: it is not counted, and nothing is shown of it.
     fn forget(&mut self, seq: Seq, at: Time) {
-        for (user, one) in &mut self.latest {
+        for (user, one) in &mut self.known.unread {
             if one.read_at.is_some() || !one.counted.remove(seq) {
                 continue;
             }
@@ -202,6 +208,7 @@ impl<'a> Plan<'a> {
             }
             if one.count == 0 {
                 one.read_at = Some(at);
+                one.open = false;
             }
             if !self.new.contains(user) {
                 self.changed.insert(*user);
@@ -211,7 +218,7 @@ impl<'a> Plan<'a> {
 
     /// Changes what is said of a message, where it is the latest.
     fn rewrite(&mut self, seq: Seq, change: impl Fn(&mut Stored)) {
-        for (user, one) in &mut self.latest {
+        for (user, one) in &mut self.known.unread {
             if one.seq == Some(seq) && one.read_at.is_none() {
                 change(one);
                 if !self.new.contains(user) {
@@ -220,6 +227,18 @@ impl<'a> Plan<'a> {
             }
         }
     }
+}
+
+/// Takes out what its reader has seen: nothing is added to it. Answers what has not been read yet for all that; what they
+/// have said themselves is unread stays so.
+pub fn take_seen(known: &mut Known, audience: &Audience) -> Vec<Stored> {
+    let mut over = Vec::new();
+    for listener in &audience.members {
+        if known.unread.get(&listener.user_id).is_some_and(|one| one.seq <= Some(listener.seen)) {
+            over.extend(known.unread.remove(&listener.user_id).filter(|one| one.open));
+        }
+    }
+    over
 }
 
 /// Whether a member is to be told. One who does not want to hear of a chat still hears what is said to them.
@@ -252,14 +271,14 @@ pub fn answered(events: &[&Event]) -> Vec<Seq> {
     replies.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The first message that events are about, if they are about any.
+/// The messages that these events are of.
 #[must_use]
-pub fn first_seq(events: &[&Event]) -> Option<Seq> {
+pub fn messages(events: &[&Event]) -> Vec<Seq> {
     let seqs = events.iter().filter_map(|event| match event {
         Event::MessageNew(message) => Some(message.seq),
         _ => None,
     });
-    seqs.min()
+    seqs.collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use contract::{
 use futures::TryStreamExt;
 use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
 use serde::{Deserialize, Serialize};
-use service::mongo::{self, Mongo};
+use service::mongo::{self, Mongo, bulk};
 use tokio::time::{Instant, sleep};
 
 use super::counted::Counted;
@@ -53,6 +53,10 @@ pub struct Stored {
     /// When something was last added: what lists are ordered by. Milliseconds.
     pub at: i64,
     pub read_at: Option<Time>,
+    /// What is new in its chat is added to it. Not any more once it has been read, also where its reader says later that it
+    /// is unread.
+    #[serde(default)]
+    pub open: bool,
     /// A digest has told of it.
     #[serde(default)]
     pub mailed: bool,
@@ -74,6 +78,27 @@ impl Stored {
             count: self.count,
             created_at: self.created_at,
             read_at: self.read_at,
+        }
+    }
+}
+
+/// What is known of a chat's notifications of its messages.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The unread one of each user that is added to.
+    pub unread: HashMap<UserId, Stored>,
+    /// Up to where messages, as far as it was asked, have been told of and read.
+    pub read: HashMap<UserId, Seq>,
+}
+
+impl Known {
+    pub fn add(&mut self, one: Stored) {
+        let (user, seq) = (one.user_id, one.seq.unwrap_or(0));
+        if one.read_at.is_some() {
+            let read = self.read.entry(user).or_default();
+            *read = seq.max(*read);
+        } else if self.unread.get(&user).is_none_or(|known| (known.open, known.seq) < (one.open, one.seq)) {
+            self.unread.insert(user, one);
         }
     }
 }
@@ -118,9 +143,9 @@ impl Store {
         self.mongo.database()
     }
 
-    /// Of each of these chats the notifications that are unread, or about messages from the one named on: each user's latest.
-    pub async fn of_chats(&self, chats: &[(ChatId, Option<Seq>)]) -> Result<HashMap<ChatId, HashMap<UserId, Stored>>> {
-        let mut latest: HashMap<ChatId, HashMap<UserId, Stored>> = HashMap::new();
+    /// The notifications of these chats that are unread, or about messages from the one named on.
+    pub async fn of_chats(&self, chats: &[(ChatId, Option<Seq>)]) -> Result<HashMap<ChatId, Known>> {
+        let mut known: HashMap<ChatId, Known> = HashMap::new();
         for chats in chats.chunks(CHUNK) {
             let ids: Vec<ChatId> = chats.iter().map(|(chat, _)| *chat).collect();
             let from = |(chat, seq): &(ChatId, Option<Seq>)| {
@@ -132,27 +157,30 @@ impl Store {
             for filter in [Some(unread), later].into_iter().flatten() {
                 let mut found = self.notifications().find(filter).await?;
                 while let Some(one) = found.try_next().await? {
-                    let Some(chat) = one.chat_id.filter(|_| one.kind != NotificationType::Added) else { continue };
-                    let latest = latest.entry(chat).or_default();
-                    let known = latest.get(&one.user_id).map_or(0, |known| known.seq.unwrap_or(0));
-                    if one.seq.unwrap_or(0) >= known {
-                        latest.insert(one.user_id, one);
+                    if let Some(chat) = one.chat_id.filter(|_| one.kind != NotificationType::Added) {
+                        known.entry(chat).or_default().add(one);
                     }
                 }
             }
         }
-        Ok(latest)
+        Ok(known)
     }
 
-    /// Adds notifications; one that is there already stays as it is.
-    pub async fn add(&self, new: &[Stored]) -> Result<()> {
-        let mut updates = Vec::with_capacity(new.len());
-        for one in new {
-            let mut document = document(one)?;
-            let id = document.remove("_id");
-            updates.push(doc! { "q": { "_id": id }, "u": { "$setOnInsert": document }, "upsert": true });
+    /// Adds notifications; one that is there already stays as it is. Answers the chats of which somebody else has added one
+    /// of the same messages meanwhile: what is new may not all be in it.
+    pub async fn add(&self, new: &[Stored]) -> Result<HashSet<ChatId>> {
+        let mut raced = HashSet::new();
+        let mut pause = Duration::ZERO;
+        for chunk in new.chunks(AT_ONCE) {
+            sleep(pause).await;
+            let began = Instant::now();
+            let documents = chunk.iter().map(document).collect::<Result<Vec<Document>>>()?;
+            let there = bulk::insert(self.anyway(), NOTIFICATIONS, documents).await?;
+            let there = there.into_iter().filter_map(|index| chunk.get(index));
+            raced.extend(there.filter(|one| one.open).filter_map(|one| one.chat_id));
+            pause = began.elapsed();
         }
-        self.update(updates).await.map(|_| ())
+        Ok(raced)
     }
 
     /// Changes unread notifications that are still as they had been read; answers the chats of those that are not, and maybe
@@ -189,13 +217,7 @@ impl Store {
         for chunk in updates.chunks(AT_ONCE) {
             sleep(pause).await;
             let began = Instant::now();
-            let command = doc! { "update": NOTIFICATIONS, "updates": chunk.to_vec(), "ordered": false };
-            let answer = self.anyway().run_command(command).await?;
-            if let Some(error) = answer.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-                return Err(mongodb::error::Error::custom(format!("a write was refused: {error}")));
-            }
-            let n = answer.get("n").and_then(|n| n.as_i64().or_else(|| n.as_i32().map(i64::from)));
-            found += usize::try_from(n.unwrap_or(0)).unwrap_or(0);
+            found += bulk::update(self.anyway(), NOTIFICATIONS, chunk.to_vec()).await?;
             pause = began.elapsed();
         }
         Ok(found)
@@ -270,7 +292,11 @@ impl Store {
             Some(_) => doc! { "_id": id.to_string(), "userId": user.to_string(), "readAt": null },
             None => own.clone(),
         };
-        let set = doc! { "$set": { "readAt": text(read_at) } };
+        let mut set = doc! { "readAt": text(read_at) };
+        if read_at.is_some() {
+            set.insert("open", false);
+        }
+        let set = doc! { "$set": set };
         let outcome = async {
             notifications.update_one(stale, set).await?;
             notifications.find_one(own).await
@@ -284,7 +310,7 @@ impl Store {
         for one in unread {
             by_seq.entry(one.seq).or_default().push(one.id);
         }
-        let set = doc! { "$set": { "readAt": text(Some(at)) } };
+        let set = doc! { "$set": { "readAt": text(Some(at)), "open": false } };
         let statement = |(seq, ids): (&Option<Seq>, &Vec<NotificationId>)| {
             let same = doc! { "_id": { "$in": texts(ids) }, "readAt": null, "seq": seq.map(int) };
             doc! { "q": same, "u": set.clone(), "multi": true }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{
     event::{ChatType, MessageDeleted, MessageEdited},
@@ -10,6 +10,7 @@ use super::*;
 struct World {
     chat: ChatId,
     audience: Audience,
+    /// Of each user.
     latest: HashMap<UserId, Stored>,
 }
 
@@ -22,6 +23,7 @@ impl World {
             chat_type: ChatType::Group,
             members: users.iter().map(listener).collect(),
             senders: BTreeMap::new(),
+            erased: BTreeSet::new(),
         };
         (Self { chat: ChatId::new(), audience, latest: HashMap::new() }, users)
     }
@@ -32,12 +34,20 @@ impl World {
 
     /// Works on a batch and remembers what was written.
     fn take(&mut self, events: &[Event], again: bool) -> Outcome {
-        let mut plan = Plan::new(self.chat, &self.audience, self.latest.clone());
+        let mut known = Known::default();
+        for one in self.latest.values() {
+            known.add(one.clone());
+        }
+        let over = take_seen(&mut known, &self.audience);
+        for one in &over {
+            self.latest.get_mut(&one.user_id).unwrap().read_at = Some(Time::from_millis(98));
+        }
+        let mut plan = Plan::new(self.chat, &self.audience, known);
         for event in events {
             plan.take(event, Time::from_millis(99), again);
         }
         let outcome = plan.outcome();
-        for one in outcome.new.iter().chain(&outcome.changed) {
+        for one in outcome.changed.iter().chain(&outcome.new) {
             if one.kind != NotificationType::Added {
                 self.latest.insert(one.user_id, one.clone());
             }
@@ -99,8 +109,67 @@ fn nothing_is_added_to_what_has_been_seen() {
     world.take(&events[..1], false);
     // Seen, and not read yet.
     world.listener(ben).seen = 1;
+    let before = world.latest[&ben].clone();
     let outcome = world.take(&events[1..], false);
     assert_eq!((outcome.new.len(), outcome.changed.len(), outcome.new[0].count), (1, 0, 1));
+
+    let mut known = Known::default();
+    known.add(before.clone());
+    assert_eq!(take_seen(&mut known, &world.audience), std::slice::from_ref(&before));
+    assert!(known.unread.is_empty());
+    // What they have said themselves is unread stays so.
+    known.add(Stored { open: false, ..before });
+    assert!(take_seen(&mut known, &world.audience).is_empty());
+    assert!(known.unread.is_empty());
+}
+
+#[test]
+fn what_is_new_is_added_to_the_open_one_also_beside_others() {
+    let (mut world, [anna, ben]) = World::new();
+    let messages = [1, 2, 3].map(|seq| Event::MessageNew(world.message(seq, anna, "hello")));
+    world.take(&messages[..1], false);
+    let open = world.latest[&ben].clone();
+    let mut known = Known::default();
+    // Unread again by hand, and one that was read by hand.
+    known.add(Stored { id: NotificationId::new(), seq: Some(9), open: false, ..open.clone() });
+    known.add(open.clone());
+    known.add(Stored { id: NotificationId::new(), seq: Some(9), open: false, ..open.clone() });
+    known.add(Stored { id: NotificationId::new(), seq: Some(2), read_at: Some(Time::from_millis(5)), ..open.clone() });
+    let mut plan = Plan::new(world.chat, &world.audience, known);
+    for message in &messages {
+        plan.take(message, Time::from_millis(99), true);
+    }
+    let outcome = plan.outcome();
+    assert!(outcome.new.is_empty());
+    assert_eq!((outcome.changed[0].id, outcome.changed[0].count, outcome.changed[0].seq), (open.id, 2, Some(3)));
+}
+
+#[test]
+fn a_message_that_was_deleted_is_not_told_of_though_its_event_comes_later() {
+    let (mut world, [anna, ben]) = World::new();
+    let messages = [1, 2].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
+    let deleted = |seq| {
+        Event::MessageDeleted(MessageDeleted {
+            chat_id: ChatId::new(),
+            seq,
+            deleted_at: Time::from_millis(3),
+            by: anna,
+        })
+    };
+    world.take(&messages[..1], false);
+    world.audience.erased.insert(2);
+    world.take(&[deleted(2)], false);
+    assert!(world.take(&messages[1..], false).told.is_empty());
+    assert!(world.take(&messages[1..], true).told.is_empty());
+    assert_eq!((world.latest[&ben].count, world.latest[&ben].seq), (1, Some(1)));
+
+    // All of it, and another one in the same batch: the one before is read, and makes room.
+    let another = Event::MessageNew(world.message(3, anna, "n 3"));
+    let before = world.latest[&ben].id;
+    let outcome = world.take(&[deleted(1), another], false);
+    assert_eq!((outcome.changed[0].id, outcome.changed[0].open, outcome.new[0].count), (before, false, 1));
+    assert!(outcome.changed[0].read_at.is_some());
+    assert!(outcome.new[0].open);
 }
 
 #[test]
