@@ -69,6 +69,25 @@ pub async fn archive(database: &Database) -> Result<Vec<Found>> {
     Ok(all.iter().filter_map(|document| Found::read(&document["message"])).collect())
 }
 
+/// Where a durable consumer of the log stands in each stream, for whoever looks for what has stopped.
+pub async fn consumers(client: &Client, name: &str) -> Result<String> {
+    let mut lines = Vec::new();
+    for stream in CHAT_STREAMS {
+        let info = jetstream::new(client.clone()).get_stream(stream).await?.consumer_info(name).await?;
+        let pinned = info.priority_groups.iter().filter_map(|group| group.pinned_client_id.as_deref());
+        lines.push(format!(
+            "{name} of {stream}: {} not delivered, {} not acknowledged, the first after {}, {} delivered, {} pulls wait, pinned {:?}",
+            info.num_pending,
+            info.num_ack_pending,
+            info.ack_floor.stream_sequence,
+            info.delivered.stream_sequence,
+            info.num_waiting,
+            pinned.collect::<Vec<_>>(),
+        ));
+    }
+    Ok(lines.join("; "))
+}
+
 /// The chats of which a gateway's own log says that it could not fill a gap.
 pub fn unfilled(log: &str) -> Vec<String> {
     let lines = log.lines().filter(|line| line.contains("cannot fill a gap"));

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contract::storage::NOTIFY_CONSUMER;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{
@@ -291,7 +292,9 @@ impl Run {
             is_notified(&history).then_some(())
         });
         if all.await.is_err() || started.elapsed() > SLOW {
-            self.world.recorder.tell(&format!("notifications took {:.1?}", started.elapsed()));
+            let stands =
+                observe::consumers(&inspector, NOTIFY_CONSUMER).await.unwrap_or_else(|error| error.to_string());
+            self.world.recorder.tell(&format!("notifications took {:.1?}; {stands}", started.elapsed()));
         }
     }
 

@@ -86,9 +86,9 @@ impl Gateway {
             soft: lifecycle.soft().clone(),
         });
         socket::open(&io, app.clone());
-        let work = app.work.clone();
+        let (work, presence) = (app.work.clone(), app.presence.clone());
         let addr = serve::serve(options, http::router(app, layer, wires), &lifecycle).await?;
-        close_sockets_at_stop(io, work, &lifecycle);
+        close_sockets_at_stop(io, work, presence, &lifecycle);
         service.endpoints(()).open().await?;
         service.started();
         tracing::info!(%addr, "REST and Socket.IO are served");
@@ -119,7 +119,7 @@ impl Gateway {
 }
 
 /// At the stop, what clients are waiting for is finished, then their connections are closed, so that they go elsewhere.
-fn close_sockets_at_stop(io: SocketIo, work: TaskTracker, lifecycle: &Lifecycle) {
+fn close_sockets_at_stop(io: SocketIo, work: TaskTracker, presence: Presence, lifecycle: &Lifecycle) {
     let soft = lifecycle.soft().clone();
     lifecycle.keep("sockets", async move {
         soft.cancelled().await;
@@ -127,5 +127,6 @@ fn close_sockets_at_stop(io: SocketIo, work: TaskTracker, lifecycle: &Lifecycle)
         let _ = tokio::time::timeout(FINISH, work.wait()).await;
         // A client that reads nothing any more is not waited for.
         let _ = tokio::time::timeout(Duration::from_secs(1), io.close()).await;
+        presence.all_closed();
     });
 }

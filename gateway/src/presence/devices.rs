@@ -32,6 +32,11 @@ impl Devices {
         }
     }
 
+    /// Nobody is here any more; who leaves later has left already.
+    pub(super) fn clear(&mut self) {
+        self.people.clear();
+    }
+
     /// What a person's devices here make together; `None` where there are none.
     pub(super) fn of(&self, user: UserId) -> Option<Availability> {
         Availability::combined(self.people.get(&user)?.iter().map(|(_, availability)| *availability))
@@ -65,5 +70,11 @@ mod tests {
         assert!(devices.is_empty());
         devices.set(anna, laptop, Availability::Online);
         assert_eq!(devices.of(anna), None);
+
+        let phone = devices.arrive(anna, Availability::Online);
+        devices.clear();
+        assert!(devices.is_empty());
+        devices.leave(anna, phone);
+        assert!(devices.is_empty());
     }
 }

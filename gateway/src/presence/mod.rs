@@ -58,6 +58,11 @@ impl Presence {
         Device { presence: self.clone(), user, number }
     }
 
+    /// At the stop, when all sockets are closed: socketioxide keeps what belongs to them until it is dropped itself.
+    pub fn all_closed(&self) {
+        self.here().devices.clear();
+    }
+
     fn here(&self) -> MutexGuard<'_, Here> {
         self.0.here.lock().unwrap_or_else(PoisonError::into_inner)
     }

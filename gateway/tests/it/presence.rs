@@ -143,7 +143,8 @@ async fn stop(gateway: Running) {
     gateway.lifecycle.stop();
     let mut gateway = gateway;
     (&mut gateway.ended).await.unwrap().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(8));
+    // Its people have two seconds to be elsewhere; it does not wait for what socketioxide keeps of closed sockets.
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread")]

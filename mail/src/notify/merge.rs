@@ -4,21 +4,21 @@
 
 use std::collections::HashMap;
 
-use contract::{ChatId, UserId};
+use contract::{ChatId, Time, UserId};
 
-use super::store::Stored;
+use super::{counted::Counted, store::Stored};
 
 /// Notifications without doubles.
 #[derive(Debug, Default)]
 pub struct Merged {
     /// Each with whether it has taken in another.
     pub kept: Vec<(Stored, bool)>,
-    /// What is in one of `kept` now, and is to be read once that is written.
+    /// What is in one of `kept` now: to be written after these, read and with nothing left.
     pub doubles: Vec<Stored>,
 }
 
 /// Makes one of what is unread of the same user and chat, but for what is not added to.
-pub fn merge(mut unread: Vec<Stored>) -> Merged {
+pub fn merge(mut unread: Vec<Stored>, at: Time) -> Merged {
     // The same one is kept by everybody.
     unread.sort_by_key(|one| (one.created_at, one.id));
     let mut merged = Merged::default();
@@ -30,7 +30,8 @@ pub fn merge(mut unread: Vec<Stored>) -> Merged {
             Some((kept, grown)) => {
                 take_in(kept, &one);
                 *grown = true;
-                merged.doubles.push(one);
+                let (count, counted) = (0, Counted::default());
+                merged.doubles.push(Stored { count, counted, read_at: Some(at), open: false, ..one });
             }
             None => merged.kept.push((one, false)),
         }
@@ -52,10 +53,13 @@ fn take_in(kept: &mut Stored, double: &Stored) {
 
 #[cfg(test)]
 mod tests {
-    use contract::{NotificationId, Time, event::Seq, notification::NotificationType};
+    use contract::{NotificationId, event::Seq, notification::NotificationType};
 
     use super::*;
-    use crate::notify::counted::Counted;
+
+    fn now() -> Time {
+        Time::from_millis(99)
+    }
 
     fn of(user: UserId, chat: ChatId, seqs: &[Seq]) -> Stored {
         let mut counted = Counted::default();
@@ -89,14 +93,19 @@ mod tests {
         let mut second = of(user, chat, &[4, 5, 7]);
         (second.mailed, second.kind) = (false, NotificationType::Mention);
         for both in [vec![first.clone(), second.clone()], vec![second.clone(), first.clone()]] {
-            let Merged { kept, doubles } = merge(both);
-            assert_eq!(doubles, [second.clone()]);
+            let Merged { kept, doubles } = merge(both, now());
+            assert_eq!((doubles.len(), doubles[0].id, doubles[0].version), (1, second.id, second.version));
+            // Nothing that it counted passes for read.
+            assert_eq!(
+                (doubles[0].count, doubles[0].read_at, &doubles[0].counted),
+                (0, Some(now()), &Counted::default())
+            );
             let [(one, true)] = &kept[..] else { panic!("{kept:?}") };
             assert_eq!((one.id, one.count, one.seq, one.at), (first.id, 5, Some(7), 7));
             assert_eq!((one.preview.as_str(), one.from, one.kind), ("n 7", second.from, NotificationType::Mention));
             assert!(!one.mailed && (3..=7).all(|seq| one.counted.contains(seq)));
             // One who died before the double was read does it again, which counts nothing twice.
-            let again = merge(vec![one.clone(), second.clone()]);
+            let again = merge(vec![one.clone(), second.clone()], now());
             assert_eq!((again.kept[0].0.clone(), again.doubles.len()), (one.clone(), 1));
         }
     }
@@ -107,7 +116,7 @@ mod tests {
         let unread_again = Stored { open: false, ..of(anna, chat, &[1]) };
         let added = Stored { open: false, kind: NotificationType::Added, ..of(anna, chat, &[2]) };
         let all = vec![unread_again, added, of(anna, chat, &[3]), of(ben, chat, &[3]), of(anna, ChatId::new(), &[4])];
-        let Merged { kept, doubles } = merge(all.clone());
+        let Merged { kept, doubles } = merge(all.clone(), now());
         assert_eq!((kept.len(), doubles.len()), (all.len(), 0));
         assert!(kept.iter().all(|(one, grown)| all.contains(one) && !grown));
     }

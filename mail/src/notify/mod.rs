@@ -167,7 +167,7 @@ impl Notify {
                 unseen.push(one);
             }
         }
-        let Merged { kept, mut doubles } = merge(unseen);
+        let Merged { kept, mut doubles } = merge(unseen, Time::now());
         let mut changed = Vec::new();
         for (mut one, grown) in kept {
             // Some of what it is about.
@@ -175,15 +175,20 @@ impl Notify {
             one.count = one.count.saturating_sub(read);
             changed.extend(Some(one).filter(|_| grown || read > 0));
         }
-        let raced = self.store.change(&changed).await?;
-        let is_written = |one: &&Stored| one.chat_id.is_none_or(|chat| !raced.contains(&chat));
-        for one in changed.iter().filter(is_written) {
-            self.say(one, NotificationEvent::Updated).await;
-        }
-        doubles.retain(|one| is_written(&one));
-        over.append(&mut doubles);
+        let mut raced = self.change(&changed).await?;
+        doubles.retain(|one| one.chat_id.is_none_or(|chat| !raced.contains(&chat)));
+        raced.extend(self.change(&doubles).await?);
         self.read(over).await?;
         if raced.is_empty() { Ok(()) } else { Err(NotNow::Raced) }
+    }
+
+    /// Writes what has changed and tells its users' devices; answers the chats in which somebody else was there before.
+    async fn change(&self, changed: &[Stored]) -> Result<HashSet<ChatId>, NotNow> {
+        let raced = self.store.change(changed).await?;
+        for one in changed.iter().filter(|one| one.chat_id.is_none_or(|chat| !raced.contains(&chat))) {
+            self.say(one, NotificationEvent::Updated).await;
+        }
+        Ok(raced)
     }
 
     /// Reads notifications, tells their users' devices, and cancels the letters of those who have read everything.

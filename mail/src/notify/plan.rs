@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
 
     fn tell(&mut self, to: &Listener, kind: NotificationType, message: &Message, preview: &str, again: bool) {
         let (user, at) = (to.user_id, message.sent_at);
-        if self.known.read.get(&user) >= Some(&message.seq) {
+        if self.known.read.get(&user).is_some_and(|read| read.contains(message.seq)) {
             return;
         }
         match self.known.unread.get_mut(&user) {

@@ -87,18 +87,16 @@ impl Stored {
 pub struct Known {
     /// The unread one of each user that is added to.
     pub unread: HashMap<UserId, Stored>,
-    /// Up to where messages, as far as it was asked, have been told of and read.
-    pub read: HashMap<UserId, Seq>,
+    /// Messages, as far as it was asked, that have been told of and read.
+    pub read: HashMap<UserId, Counted>,
 }
 
 impl Known {
     pub fn add(&mut self, one: Stored) {
-        let (user, seq) = (one.user_id, one.seq.unwrap_or(0));
         if one.read_at.is_some() {
-            let read = self.read.entry(user).or_default();
-            *read = seq.max(*read);
-        } else if self.unread.get(&user).is_none_or(|known| (known.open, known.seq) < (one.open, one.seq)) {
-            self.unread.insert(user, one);
+            self.read.entry(one.user_id).or_default().insert_all(&one.counted);
+        } else if self.unread.get(&one.user_id).is_none_or(|known| (known.open, known.seq) < (one.open, one.seq)) {
+            self.unread.insert(one.user_id, one);
         }
     }
 }

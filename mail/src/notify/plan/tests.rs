@@ -134,7 +134,9 @@ fn what_is_new_is_added_to_the_open_one_also_beside_others() {
     known.add(Stored { id: NotificationId::new(), seq: Some(9), open: false, ..open.clone() });
     known.add(open.clone());
     known.add(Stored { id: NotificationId::new(), seq: Some(9), open: false, ..open.clone() });
-    known.add(Stored { id: NotificationId::new(), seq: Some(2), read_at: Some(Time::from_millis(5)), ..open.clone() });
+    // That one has not counted the third: who counted it beside it has not told anybody yet.
+    let (counted, read_at) = (Counted::one(2), Some(Time::from_millis(5)));
+    known.add(Stored { id: NotificationId::new(), seq: Some(4), counted, read_at, open: false, ..open.clone() });
     let mut plan = Plan::new(world.chat, &world.audience, known);
     for message in &messages {
         plan.take(message, Time::from_millis(99), true);
