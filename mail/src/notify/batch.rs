@@ -81,7 +81,6 @@ impl Notify {
 
         let known = self.known(chats, &audiences).await?;
         let mut all = plan(chats, &audiences, known);
-        // What is over first: it makes room for what is new.
         let raced = self.store.change(&all.changed).await?;
         all.forget(&raced);
         failed.extend(raced);

@@ -143,7 +143,8 @@ impl Notify {
         batch.into_iter().map(|delivery| (delivery, outcome)).collect()
     }
 
-    /// Reads what these users have seen, and makes one of two of the same chat; `added`: also that they were added, since they have looked into the chat.
+    /// Reads what these users have seen, and makes one of two of the same chat; `added`: also that they were added, since
+    /// they have looked into the chat.
     async fn read_seen(&self, seen: &BTreeMap<(ChatId, UserId), Seq>, added: bool) -> Result<(), NotNow> {
         if seen.is_empty() {
             return Ok(());
