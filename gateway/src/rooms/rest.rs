@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// For each of the room's sockets here.
-const EACH: Duration = Duration::from_micros(30);
+const EACH: Duration = Duration::from_micros(20);
 const AT_MOST: Duration = Duration::from_millis(50);
 /// The timer can do no less.
 const AT_LEAST: Duration = Duration::from_millis(1);
 /// A room that has rested is busy for twice as long: who writes into it then is mostly not alone.
 const BUSY: u32 = 2;
-/// What comes first in a busy room waits for others for this part of a rest.
-const GATHER: u32 = 4;
+/// What comes first in a busy room waits for others: three eighths of a rest.
+const GATHER: (u32, u32) = (3, 8);
 
 /// When a room emits what it has heard.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Rhythm {
     /// For how long what has come waits for others to go out with.
     pub(super) fn gathering(&self, now: Instant) -> Option<Duration> {
         let rest = self.0.as_ref().filter(|rest| now < rest.end + rest.length * BUSY)?;
-        Some(rest.length / GATHER).filter(|gathering| *gathering >= AT_LEAST)
+        Some(rest.length * GATHER.0 / GATHER.1).filter(|gathering| *gathering >= AT_LEAST)
     }
 }
 
@@ -59,9 +59,9 @@ mod tests {
             let (rhythm, now) = after(sockets);
             rhythm.resting_until(now).map(|until| until - now)
         };
-        assert_eq!([0, 2, 33].map(rest), [None; 3]);
-        assert_eq!(rest(34), Some(Duration::from_micros(1_020)));
-        assert_eq!(rest(500), Some(Duration::from_millis(15)));
+        assert_eq!([0, 2, 49].map(rest), [None; 3]);
+        assert_eq!(rest(50), Some(Duration::from_millis(1)));
+        assert_eq!(rest(500), Some(Duration::from_millis(10)));
         assert_eq!(rest(usize::MAX), Some(Duration::from_millis(50)));
     }
 
@@ -72,9 +72,9 @@ mod tests {
             let (rhythm, now) = after(sockets);
             rhythm.gathering(now + Duration::from_millis(milliseconds))
         };
-        assert_eq!(gathering(100, 3), None);
-        assert_eq!(gathering(500, 15), Some(Duration::from_micros(3_750)));
-        assert_eq!(gathering(500, 44), Some(Duration::from_micros(3_750)));
-        assert_eq!(gathering(500, 45), None);
+        assert_eq!(gathering(100, 2), None);
+        assert_eq!(gathering(500, 10), Some(Duration::from_micros(3_750)));
+        assert_eq!(gathering(500, 29), Some(Duration::from_micros(3_750)));
+        assert_eq!(gathering(500, 30), None);
     }
 }
