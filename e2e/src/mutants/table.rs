@@ -224,12 +224,19 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "notify-unread",
         what: "what has been seen stays unread",
-        edits: &[Edit {
-            file: "mail/src/notify/mod.rs",
-            from: "async move { this.take_reads(batch).await }",
-            to: "async move {\n                let _ = &this;\n                \
-                 batch.into_iter().map(|delivery| (delivery, Outcome::Done)).collect()\n            }",
-        }],
+        edits: &[
+            Edit {
+                file: "mail/src/notify/mod.rs",
+                from: "async move { this.take_reads(batch).await }",
+                to: "async move {\n                let _ = &this;\n                \
+                     batch.into_iter().map(|delivery| (delivery, Outcome::Done)).collect()\n            }",
+            },
+            Edit {
+                file: "mail/src/notify/batch.rs",
+                from: "self.read(seen).await?;",
+                to: "drop::<Vec<Stored>>(seen);",
+            },
+        ],
         faults: &[],
         caught_as: &["notifications"],
     },
