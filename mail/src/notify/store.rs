@@ -25,9 +25,12 @@ const SETTINGS: &str = "notification_settings";
 const KEPT: Duration = Duration::from_hours(90 * 24);
 /// Chats of one question.
 const CHUNK: usize = 1_000;
-/// Writes of one command, after which MongoDB gets a pause as long as they took: it waits for the disk with each, and what
+/// Statements of one command, after which MongoDB gets a pause as long as they took: it waits for the disk with each, and what
 /// else needs the disk, above all the log, must not wait for all of them.
 const AT_ONCE: usize = 16;
+/// Documents of a statement that changes all of them alike, or that are inserted by one command, which costs a quarter each
+/// and less: in a large group most notifications are the same but for whose they are.
+const ALIKE: usize = 64;
 /// Unread notifications that one digest can be about.
 const DIGEST: i64 = 500;
 
@@ -169,7 +172,7 @@ impl Store {
     pub async fn add(&self, new: &[Stored]) -> Result<HashSet<ChatId>> {
         let mut raced = HashSet::new();
         let mut pause = Duration::ZERO;
-        for chunk in new.chunks(AT_ONCE) {
+        for chunk in new.chunks(ALIKE) {
             sleep(pause).await;
             let began = Instant::now();
             let documents = chunk.iter().map(document).collect::<Result<Vec<Document>>>()?;
@@ -184,16 +187,19 @@ impl Store {
     /// Changes unread notifications that are still as they had been read; answers the chats of those that are not, and maybe
     /// of others that were changed by this.
     pub async fn change(&self, changed: &[Stored]) -> Result<HashSet<ChatId>> {
-        let mut updates = Vec::with_capacity(changed.len());
+        let mut alike: HashMap<Vec<u8>, Alike> = HashMap::new();
         for one in changed {
             let mut document = document(one)?;
-            let id = document.remove("_id");
+            for own in ["_id", "userId", "createdAt"] {
+                document.remove(own);
+            }
             document.insert("version", one.version + 1);
-            let unchanged = doc! { "_id": id, "readAt": null, "version": one.version };
-            updates.push(doc! { "q": unchanged, "u": { "$set": document } });
+            let key = bson::serialize_to_vec(&document).map_err(mongodb::error::Error::custom)?;
+            let unchanged = || doc! { "readAt": null, "version": one.version };
+            let alike = alike.entry(key).or_insert_with(|| Alike::new(unchanged(), document));
+            alike.ids.push(one.id);
         }
-        let expected = updates.len();
-        if self.update(updates).await? == expected {
+        if self.update(alike.into_values()).await? == changed.len() {
             return Ok(HashSet::new());
         }
         // Which ones, is not said. A version that is the next one may be somebody else's: then it is tried again for nothing.
@@ -208,14 +214,14 @@ impl Store {
         Ok(changed.iter().filter(|one| !is_written(one)).filter_map(|one| one.chat_id).collect())
     }
 
-    /// Runs update statements; answers how many documents they found.
-    async fn update(&self, updates: Vec<Document>) -> Result<usize> {
+    /// Changes what still is as it was; answers how many documents that were.
+    async fn update(&self, changes: impl IntoIterator<Item = Alike>) -> Result<usize> {
         let mut found = 0;
         let mut pause = Duration::ZERO;
-        for chunk in updates.chunks(AT_ONCE) {
+        for statements in commands(changes) {
             sleep(pause).await;
             let began = Instant::now();
-            found += bulk::update(self.anyway(), NOTIFICATIONS, chunk.to_vec()).await?;
+            found += bulk::update(self.anyway(), NOTIFICATIONS, statements).await?;
             pause = began.elapsed();
         }
         Ok(found)
@@ -304,16 +310,13 @@ impl Store {
 
     /// Reads notifications that are still about nothing later than they were; answers those that meanwhile are.
     pub async fn read(&self, unread: &[Stored], at: Time) -> Result<HashSet<NotificationId>> {
-        let mut by_seq: BTreeMap<Option<Seq>, Vec<NotificationId>> = BTreeMap::new();
+        let mut by_seq: BTreeMap<Option<Seq>, Alike> = BTreeMap::new();
         for one in unread {
-            by_seq.entry(one.seq).or_default().push(one.id);
+            let same = || doc! { "readAt": null, "seq": one.seq.map(int) };
+            let set = || doc! { "readAt": text(Some(at)), "open": false };
+            by_seq.entry(one.seq).or_insert_with(|| Alike::new(same(), set())).ids.push(one.id);
         }
-        let set = doc! { "$set": { "readAt": text(Some(at)), "open": false } };
-        let statement = |(seq, ids): (&Option<Seq>, &Vec<NotificationId>)| {
-            let same = doc! { "_id": { "$in": texts(ids) }, "readAt": null, "seq": seq.map(int) };
-            doc! { "q": same, "u": set.clone(), "multi": true }
-        };
-        if self.update(by_seq.iter().map(statement).collect()).await? == unread.len() {
+        if self.update(by_seq.into_values()).await? == unread.len() {
             return Ok(HashSet::new());
         }
         // Some have been read by somebody else, which is as good.
@@ -355,6 +358,47 @@ impl Store {
     }
 }
 
+/// Notifications that are changed alike.
+struct Alike {
+    ids: Vec<NotificationId>,
+    /// What they must still be.
+    unchanged: Document,
+    set: Document,
+}
+
+impl Alike {
+    fn new(unchanged: Document, set: Document) -> Self {
+        Self { ids: Vec::new(), unchanged, set }
+    }
+
+    /// A statement for each few of them, with how many that are.
+    fn statements(self) -> Vec<(usize, Document)> {
+        let statement = |ids: &[NotificationId]| {
+            let mut filter = doc! { "_id": { "$in": texts(ids) } };
+            filter.extend(self.unchanged.clone());
+            (ids.len(), doc! { "q": filter, "u": { "$set": self.set.clone() }, "multi": true })
+        };
+        self.ids.chunks(ALIKE).map(statement).collect()
+    }
+}
+
+/// Statements, as many in a command as MongoDB takes in a few milliseconds.
+fn commands(changes: impl IntoIterator<Item = Alike>) -> Vec<Vec<Document>> {
+    let (mut commands, mut room) = (Vec::<Vec<Document>>::new(), 0);
+    for (documents, statement) in changes.into_iter().flat_map(Alike::statements) {
+        let weight = documents.div_ceil(ALIKE / AT_ONCE);
+        match commands.last_mut().filter(|_| weight <= room) {
+            Some(command) => command.push(statement),
+            None => {
+                commands.push(vec![statement]);
+                room = AT_ONCE;
+            }
+        }
+        room -= weight;
+    }
+    commands
+}
+
 /// With the date that its age is counted from.
 fn document(one: &Stored) -> Result<Document> {
     let mut document = bson::serialize_to_document(one).map_err(mongodb::error::Error::custom)?;
@@ -378,4 +422,23 @@ fn int(seq: Seq) -> i64 {
 
 fn refusal(error: &mongodb::error::Error) -> Refusal {
     mongo::refusal("notifications", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many statements each command has for groups of so many notifications.
+    fn lengths(groups: &[usize]) -> Vec<usize> {
+        let alike = |size: &usize| Alike { ids: vec![NotificationId::new(); *size], ..Alike::new(doc! {}, doc! {}) };
+        commands(groups.iter().map(alike)).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_command_does_not_keep_the_disk_for_long() {
+        assert_eq!(lengths(&[]), [0; 0]);
+        assert_eq!(lengths(&[1; 40]), [16, 16, 8]);
+        assert_eq!(lengths(&[200]), [1, 1, 1, 1]);
+        assert_eq!(lengths(&[64, 1, 32, 8, 32]), [1, 3, 1]);
+    }
 }
