@@ -60,6 +60,9 @@ enum Command {
     /// The server of the limit of deliveries.
     #[command(hide = true)]
     BareServer,
+    /// The server of the least chat.
+    #[command(hide = true)]
+    LeastChat,
 }
 
 #[tokio::main]
@@ -83,6 +86,7 @@ async fn measure(command: &Command, json: bool) -> Result<ExitCode> {
         Command::Notify(options) => print(&notify::notify(options).await?, json)?,
         Command::Limit(options) => print(&limits::limit(options).await?, json)?,
         Command::BareServer => limit::server::serve().await.map(|()| true)?,
+        Command::LeastChat => limit::least::serve().await.map(|()| true)?,
     };
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,10 +12,10 @@ use crate::latency::Window;
 
 /// Of `utime` and `stime` per second: `USER_HZ`, which is 100 on every platform that this is built for.
 const TICKS: f64 = 100.0;
-/// A system that keeps less than this of a core busy for this long has nothing left to do: `mail` rests for up to three seconds
+/// A system that keeps less than this of a core busy for this long has nothing left to do: `mail` rests for up to five seconds
 /// in between.
 const IDLE_CORES: f64 = 0.1;
-const IDLE_FOR: Duration = Duration::from_secs(4);
+const IDLE_FOR: Duration = Duration::from_secs(6);
 const REST_PATIENCE: Duration = Duration::from_mins(2);
 
 /// This program among the others.

@@ -36,7 +36,9 @@ fn seen(packet: &Packet<'_>) -> Option<Seen> {
 async fn our_client_sees_what_the_official_one_sees() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(server::serve_on(listener));
+    let (layer, io) = server::build();
+    server::broadcast_on(&io);
+    tokio::spawn(server::answer(listener, layer));
     let official = Driver::start().await.connect(&url, "one other").await.unwrap();
     let (passed_on, mut packets) = unbounded_channel();
     let incoming = move |packet: Packet<'_>, _| {

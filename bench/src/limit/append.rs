@@ -12,10 +12,9 @@ use anyhow::{Context, Result};
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
 use contract::{ChatId, headers, storage::log_subject};
-use testkit::until;
 use tokio::sync::Mutex;
 
-use super::{READY, SECONDS, WARM_UP, nats::Nats};
+use super::{SECONDS, WARM_UP, nats::Nats};
 use crate::{
     body,
     closed::{self, Rate},
@@ -45,15 +44,10 @@ struct Chat {
 
 /// Appends for some seconds, to a server of its own.
 pub async fn run(system: &System, load: Load) -> Result<Rate> {
-    let nats = Nats::like(system).await?;
+    let nats = Nats::like(system).await?.with_streams().await?;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
         connections.push(jetstream::new(nats.connect("chat").await?));
-    }
-    // JetStream comes a moment after the server.
-    for stream in &nats.streams {
-        let create = async || connections[0].create_stream(stream).await.ok();
-        until("the stream to be created", READY, create).await?;
     }
     let chat = |connection: &jetstream::Context| Chat {
         id: ChatId::new(),

@@ -3,6 +3,7 @@
 pub mod append;
 pub mod broadcast;
 pub mod insert;
+pub mod least;
 mod nats;
 pub mod request;
 pub mod server;

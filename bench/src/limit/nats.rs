@@ -1,23 +1,28 @@
 //! A NATS server of our own that is configured as the measured one: `nats.conf`, when it syncs, the stream of chats.
 
 use anyhow::{Context, Result};
-use async_nats::{Client, ConnectOptions, jetstream::stream};
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{self, stream},
+};
 use contract::storage::CHAT_STREAMS;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{
     nats::{Options, Passwords, Server},
     process::Output,
+    until,
 };
 
-use crate::target::System;
+use super::READY;
+use crate::{processes::Process, target::System};
 
 /// A running server. It ends on drop.
 pub struct Nats {
     server: Server,
     passwords: Passwords,
     /// What the streams of chats are in the measured system.
-    pub streams: Vec<stream::Config>,
+    streams: Vec<stream::Config>,
     _folder: TempDir,
 }
 
@@ -48,11 +53,37 @@ impl Nats {
 
     /// A connection with the rights of a service.
     pub async fn connect(&self, service: &str) -> Result<Client> {
-        let password = self.passwords.of(service).to_owned();
-        let options = ConnectOptions::with_user_and_password(service.to_owned(), password);
-        let options = options.custom_inbox_prefix(format!("_INBOX_{service}"));
-        Ok(options.connect(format!("nats://127.0.0.1:{}", self.server.port)).await?)
+        connect(self.server.port, service, self.password_of(service)).await
     }
+
+    /// Makes the streams of chats be there.
+    pub async fn with_streams(self) -> Result<Self> {
+        let jetstream = jetstream::new(self.connect("chat").await?);
+        // JetStream comes a moment after the server.
+        for stream in &self.streams {
+            until("the stream to be created", READY, async || jetstream.create_stream(stream).await.ok()).await?;
+        }
+        Ok(self)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    pub fn password_of(&self, service: &str) -> &str {
+        self.passwords.of(service)
+    }
+
+    pub fn process(&self) -> Process {
+        Process { name: "nats".to_owned(), pid: self.server.process.pid() }
+    }
+}
+
+/// A connection to a server on this machine, with the rights of a service.
+pub async fn connect(port: u16, service: &str, password: &str) -> Result<Client> {
+    let options = ConnectOptions::with_user_and_password(service.to_owned(), password.to_owned());
+    let options = options.custom_inbox_prefix(format!("_INBOX_{service}"));
+    Ok(options.connect(format!("nats://127.0.0.1:{port}")).await?)
 }
 
 fn streams_of_chats(jsz: &Value) -> Result<Vec<stream::Config>> {

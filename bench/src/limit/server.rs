@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     net::Ipv4Addr,
     process::Command,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -16,6 +17,7 @@ use serde_json::{json, value::RawValue};
 use socketioxide::{
     SocketIo,
     extract::{AckSender, Data, SocketRef, TryData},
+    layer::SocketIoLayer,
 };
 use testkit::process::{self, Output};
 use tokio::{net::TcpListener, task::spawn_blocking};
@@ -45,12 +47,20 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Result<Self> {
+        Self::start_as(COMMAND, std::iter::empty::<(&str, &str)>()).await
+    }
+
+    /// Another of this program's servers, with these variables in its environment.
+    pub async fn start_as(
+        subcommand: &'static str,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(COMMAND);
+        command.arg(subcommand).envs(variables);
         let (said, lines) = mpsc::channel();
         // Nobody listens any more once the address is known.
         let output = Output::Lines(Box::new(move |line| drop(said.send(line.to_owned()))));
-        let process = process::Process::spawn(COMMAND, command, output)?;
+        let process = process::Process::spawn(subcommand, command, output)?;
         let line = spawn_blocking(move || lines.recv_timeout(START_DEADLINE)).await?.context("no address")?;
         let url = line.strip_prefix(LISTENING).with_context(|| format!("it says {line}"))?.to_owned();
         Ok(Self { process, url })
@@ -58,7 +68,11 @@ impl Server {
 
     /// It and this program.
     pub fn processes(&self) -> Processes {
-        Processes::and_this(vec![Process { name: "gateway".to_owned(), pid: self.process.pid() }])
+        Processes::and_this(vec![self.process("gateway".to_owned())])
+    }
+
+    pub fn process(&self, name: String) -> Process {
+        Process { name, pid: self.process.pid() }
     }
 }
 
@@ -71,51 +85,70 @@ pub fn token<'a>(rooms: impl IntoIterator<Item = &'a Room>) -> String {
 type Rooms = Arc<Mutex<HashMap<String, u64>>>;
 
 #[derive(Deserialize)]
-struct Auth {
+pub struct Auth {
     token: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct NewMessage {
-    chat_id: String,
-    client_id: String,
-    text: String,
+pub struct NewMessage {
+    pub chat_id: String,
+    pub client_id: String,
+    pub text: String,
 }
 
 #[derive(Serialize)]
-struct Ack {
-    ok: bool,
-    message: Box<RawValue>,
+pub struct Ack {
+    pub ok: bool,
+    pub message: Box<RawValue>,
 }
 
 /// Serves until it is killed.
 pub async fn serve() -> Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    println!("{LISTENING}http://{}", listener.local_addr()?);
-    serve_on(listener).await
+    let (listener, (layer, io)) = (listen().await?, build());
+    broadcast_on(&io);
+    answer(listener, layer).await
 }
 
-pub async fn serve_on(listener: TcpListener) -> Result<()> {
-    let (layer, io) = SocketIo::builder()
+/// A port of its own, told to who has started it.
+pub async fn listen() -> Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{LISTENING}http://{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// Set up as the gateway's is.
+pub fn build() -> (SocketIoLayer, SocketIo) {
+    SocketIo::builder()
         .req_path("/socket.io")
         .ws_read_buffer_size(1024)
         .max_buffer_size(BUFFER)
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
-        .build_layer();
+        .build_layer()
+}
+
+pub async fn answer(listener: TcpListener, layer: SocketIoLayer) -> Result<()> {
+    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
+    Ok(axum::serve(listener, Router::new().layer(layer)).await?)
+}
+
+/// Puts a socket into the rooms that it came for.
+pub fn join(socket: &SocketRef, TryData(auth): TryData<Auth>) {
+    if let Ok(Auth { token }) = auth {
+        socket.join(token.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    }
+}
+
+pub fn broadcast_on(io: &SocketIo) {
     let (rooms, sockets) = (Rooms::default(), io.clone());
-    io.ns("/", async move |socket: SocketRef, TryData(auth): TryData<Auth>| {
-        if let Ok(Auth { token }) = auth {
-            socket.join(token.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        }
+    io.ns("/", async move |socket: SocketRef, auth: TryData<Auth>| {
+        join(&socket, auth);
         socket.on("message:send", async move |Data(message): Data<NewMessage>, ack: AckSender| {
             // A client that has gone does not wait for it.
             let _ = ack.send(&broadcast(&sockets, &rooms, &message));
         });
     });
-    let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
-    Ok(axum::serve(listener, Router::new().layer(layer)).await?)
 }
 
 /// Gives a message to all of its room, in the order of their numbers.

@@ -47,7 +47,7 @@ pub struct Outcome {
     /// Why connections ended before the run did.
     disconnected: Vec<String>,
     /// CPU time in the window in microseconds for each acknowledged message and for each arrival, without this program's.
-    cpu_per_message: Option<f64>,
+    pub cpu_per_message: Option<f64>,
     pub cpu_per_delivery: Option<f64>,
     /// The gateways' share of that.
     gateway_cpu_per_message: Option<f64>,

@@ -9,14 +9,15 @@ use serde::Serialize;
 use super::{Messages, Sound};
 use crate::{
     generator::Generator,
-    limit::{Around, append, broadcast},
+    limit::{Around, append, broadcast, least},
     load::{self, Outcome, Room, Shape, Until},
     people,
     target::Target,
 };
 
-/// Seconds for which this program measures itself.
+/// Seconds for which this program measures itself, and the least chat.
 const ALONE: u64 = 3;
+const LEAST: u64 = 6;
 
 #[derive(Args, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,8 +41,8 @@ pub struct Options {
     #[command(flatten)]
     #[serde(flatten)]
     messages: Messages,
-    /// Leave out what is measured before and after for the ratio, bare appends to JetStream at the same concurrency, and
-    /// what this program itself manages
+    /// Leave out what is measured for comparison: bare appends to JetStream at the same concurrency, the least chat that the
+    /// same parts make, and what this program itself manages
     #[arg(long)]
     no_limit: bool,
 }
@@ -55,6 +56,8 @@ pub struct Report {
     generator: Generator,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Around>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<least::Least>,
 }
 
 impl Options {
@@ -80,6 +83,8 @@ pub async fn send(options: &Options) -> Result<Report> {
     // First of all this program by itself.
     let shape = Shape { warm_up: 1, seconds: ALONE, ..options.shape() };
     let alone = if compared { Some(broadcast::run(&rooms, seats.len(), shape).await?) } else { None };
+    let shape = Shape { seconds: LEAST, ..options.shape() };
+    let least = if compared { Some(least::run(&system, &seats, &rooms, shape).await?) } else { None };
     // After the chats: a socket is in all of them from its first moment.
     let outcome = load::run(&seats, rooms, options.shape(), &system.processes).await?.measured()?;
     let limit = match before {
@@ -91,7 +96,8 @@ pub async fn send(options: &Options) -> Result<Report> {
         None => None,
     };
     let generator = Generator::judge(&outcome, alone.as_ref());
-    Ok(Report { options: options.clone(), outcome, generator, limit })
+    let least = least.map(|least| least::Least::compared(&least, outcome.sends_per_second));
+    Ok(Report { options: options.clone(), outcome, generator, limit, least })
 }
 
 impl Sound for Report {
@@ -103,6 +109,7 @@ impl Sound for Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.outcome, self.generator)?;
-        self.limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))
+        self.limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))?;
+        self.least.iter().try_for_each(|least| write!(f, "\n{least}"))
     }
 }

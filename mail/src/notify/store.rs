@@ -31,6 +31,8 @@ const AT_ONCE: usize = 16;
 /// Documents of a statement that changes all of them alike, or that are inserted by one command, which costs a quarter each
 /// and less: in a large group most notifications are the same but for whose they are.
 const ALIKE: usize = 64;
+/// More users than this for each chat are not looked for one by one.
+const MANY: usize = 64;
 /// Unread notifications that one digest can be about.
 const DIGEST: i64 = 500;
 
@@ -227,10 +229,20 @@ impl Store {
         Ok(found)
     }
 
-    /// Unread notifications of these users in these chats.
+    /// Unread notifications of these users in these chats. Those of a few users are looked for by user, those of most
+    /// members of a large group by chat: one range of an index instead of a thousand.
     pub async fn unread_in(&self, users: &[UserId], chats: &[ChatId]) -> Result<Vec<Stored>> {
-        let filter = doc! { "userId": { "$in": texts(users) }, "readAt": null, "chatId": { "$in": texts(chats) } };
-        self.notifications().find(filter).await?.try_collect().await
+        let mut filter = doc! { "readAt": null, "chatId": { "$in": texts(chats) } };
+        let by_user = users.len() <= MANY * chats.len();
+        if by_user {
+            filter.insert("userId", doc! { "$in": texts(users) });
+        }
+        let mut found: Vec<Stored> = self.notifications().find(filter).await?.try_collect().await?;
+        if !by_user {
+            let users: HashSet<&UserId> = users.iter().collect();
+            found.retain(|one| users.contains(&one.user_id));
+        }
+        Ok(found)
     }
 
     /// A page of a user's notifications, the latest first.
@@ -387,12 +399,11 @@ fn commands(changes: impl IntoIterator<Item = Alike>) -> Vec<Vec<Document>> {
     let (mut commands, mut room) = (Vec::<Vec<Document>>::new(), 0);
     for (documents, statement) in changes.into_iter().flat_map(Alike::statements) {
         let weight = documents.div_ceil(ALIKE / AT_ONCE);
-        match commands.last_mut().filter(|_| weight <= room) {
-            Some(command) => command.push(statement),
-            None => {
-                commands.push(vec![statement]);
-                room = AT_ONCE;
-            }
+        if let Some(command) = commands.last_mut().filter(|_| weight <= room) {
+            command.push(statement);
+        } else {
+            commands.push(vec![statement]);
+            room = AT_ONCE;
         }
         room -= weight;
     }
