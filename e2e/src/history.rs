@@ -1,6 +1,9 @@
 //! What a run did and what was seen of it: plain data, which a checker reads and a person can print.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::Value;
 
@@ -22,6 +25,8 @@ pub struct History {
     pub reads: Vec<Read>,
     /// What people's notifications say, of those who were asked.
     pub notified: Vec<Notified>,
+    /// Somebody who is never there.
+    pub absent: Option<Absent>,
     /// What devices heard, each device's in the order in which it came.
     pub heard: Vec<Heard>,
     /// What each device showed at the quiet point, and what a fresh fetch said.
@@ -110,6 +115,16 @@ pub struct Notified {
     pub user: String,
     /// By chat: what each of them counts.
     pub counts: BTreeMap<String, Vec<u64>>,
+}
+
+/// Somebody who is never there, and what reaches them all the same.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Absent {
+    pub user: String,
+    /// By chat: the message that the push which waits for their browser is about.
+    pub pushed: BTreeMap<String, u64>,
+    /// Letters about what they have not seen, by their `Message-ID`.
+    pub letters: BTreeSet<String>,
 }
 
 /// A device heard something.

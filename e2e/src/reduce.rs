@@ -19,6 +19,12 @@ pub fn reduce(history: &History, violation: &Violation) -> History {
             shortest = history.clone();
         }
     }
+    if shortest.absent.is_some() {
+        let without = History { absent: None, ..shortest.clone() };
+        if shows(&without, violation) {
+            shortest = without;
+        }
+    }
     let mut shrinking = Shrinking { shortest, violation, until: Instant::now() + PATIENCE };
     // In the order of how much they hold, so that the rest is quick.
     shrinking.shrink(|history| &mut history.shown);
@@ -38,6 +44,7 @@ fn only_chat(history: &mut History, chat: &str) {
     history.archive.retain(|found| found.chat == chat);
     history.reads.retain(|read| read.chat == chat);
     history.notified.iter_mut().for_each(|notified| notified.counts.retain(|of, _| of == chat));
+    history.absent.iter_mut().for_each(|absent| absent.pushed.retain(|of, _| of == chat));
     history.heard.retain(|heard| heard.chat().is_none_or(|of| of == chat));
     for shown in &mut history.shown {
         if let Some(chats) = shown.picture["chats"].as_object_mut() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use crate::{
     check::Violation,
-    history::{History, Notified, Op, Outcome, Said, Shown, What},
+    history::{Absent, History, Notified, Op, Outcome, Said, Shown, What},
     reduce::reduce,
 };
 
@@ -51,6 +51,9 @@ pub fn shown(history: &History) -> String {
     }
     for Notified { user, counts } in &history.notified {
         let _ = writeln!(text, "  notified {user}: {counts:?}");
+    }
+    if let Some(Absent { user, pushed, letters }) = &history.absent {
+        let _ = writeln!(text, "  away     {user}: pushes that wait are about {pushed:?}; letters {letters:?}");
     }
     for Shown { by, user, picture } in &history.shown {
         let chats = picture["chats"].as_object().into_iter().flatten();

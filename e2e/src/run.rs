@@ -22,11 +22,12 @@ use tokio::{
 };
 
 use crate::{
-    check::{Violation, check, is_notified},
+    check::{Violation, check, is_absent_told, is_notified},
     client::{device::Device, picture},
     fault::{Change, Fault},
     history::{Entry, History, Notified, Place, Shown},
     load::{
+        absent::Absent,
         plan::{Beat, DEVICES, GATEWAYS, PEOPLE, Planner},
         world::World,
         writers::Writers,
@@ -48,6 +49,8 @@ const ARCHIVED: Duration = Duration::from_secs(90);
 /// Until everybody is told of what they have not seen: what an instance of mail had in hand when it was killed comes to
 /// another one after 15 seconds.
 const NOTIFIED: Duration = Duration::from_mins(1);
+/// Until who is away is told: what an instance had in hand of a push when it was killed comes to another one after 40 seconds.
+const TOLD: Duration = Duration::from_mins(1);
 /// What is wrong for longer than this after the quiet point is wrong.
 const SETTLED: Duration = Duration::from_secs(6);
 /// What takes longer than this is told in the journal.
@@ -90,6 +93,8 @@ pub struct Run {
     visitor: Arc<Device>,
     visits: usize,
     rounds: usize,
+    /// Not where the clocks of services are wrong: a letter comes when its hour has come, and a push is signed with the time.
+    absent: Option<Absent>,
 }
 
 impl Run {
@@ -101,6 +106,7 @@ impl Run {
         let people: Vec<Session> =
             join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
         let visitor = system.sign_up("visitor@example.org").await;
+        let absent = if site.clock.is_none() { Some(Absent::sign_up(&site).await) } else { None };
         let everybody: BTreeSet<String> =
             people.iter().chain([&visitor]).map(|session| session.user_id.clone()).collect();
         let mut devices = Vec::new();
@@ -118,9 +124,9 @@ impl Run {
         example.call("watch", json!([everybody])).await;
         let planner = Planner::new(options.seed, options.faults.clone());
         let random = Random::new(options.seed ^ 0x5eed);
-        let mut run = Self { site, world, options, planner, random, example, visitor, visits: 0, rounds: 0 };
+        let mut run = Self { site, world, options, planner, random, example, visitor, visits: 0, rounds: 0, absent };
         run.assert_connected().await;
-        run.world.begin().await;
+        run.world.begin(run.absent.as_ref().map(|absent| &*absent.session.user_id)).await;
         let beginning = run.planner.beginning();
         run.play(beginning).await;
         run
@@ -210,6 +216,7 @@ impl Run {
         answered.expect("all that insists is answered");
         self.wait_for_archive().await;
         self.wait_for_notifications().await;
+        self.wait_for_absent().await;
         self.wait_for_departure().await;
         let since = Instant::now();
         loop {
@@ -239,6 +246,7 @@ impl Run {
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
         let notified = until("notifications", QUIET, async || self.notified().await).await;
         history.notified = notified.expect("notifications");
+        history.absent = self.absent.as_ref().map(|absent| absent.observe(&self.site));
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
         history.online.push((self.visitor.session.user_id.clone(), false));
@@ -298,10 +306,27 @@ impl Run {
         }
     }
 
+    /// Gives pushes and letters the time they may take; what they lack then is for the checker.
+    async fn wait_for_absent(&self) {
+        let Some(absent) = &self.absent else { return };
+        let started = Instant::now();
+        let inspector = self.site.system.nats.connect("inspector").await;
+        let told = until("who is away to be told", TOLD, async || {
+            let (log, reads) = (observe::log(&inspector).await.ok()?, observe::reads(&inspector).await.ok()?);
+            let history = History { log, reads, absent: Some(absent.observe(&self.site)), ..History::default() };
+            is_absent_told(&history).then_some(())
+        });
+        if told.await.is_err() || started.elapsed() > SLOW {
+            let objections = self.site.pushes.objections();
+            self.world.recorder.tell(&format!("who is away was told after {:.1?}; {objections:?}", started.elapsed()));
+        }
+    }
+
     /// Everybody's unread notifications.
     async fn notified(&self) -> Option<Vec<Notified>> {
-        let people: BTreeMap<&String, &Session> =
-            self.world.devices.iter().map(|device| (&device.session.user_id, &device.session)).collect();
+        let sessions = self.world.devices.iter().map(|device| &device.session);
+        let sessions = sessions.chain(self.absent.as_ref().map(|absent| &absent.session));
+        let people: BTreeMap<&String, &Session> = sessions.map(|session| (&session.user_id, session)).collect();
         let all = people.into_iter().map(async |(user, session)| {
             let rest = Rest::new(&self.world.gateways[0]).with_token(&session.access_token);
             Some(Notified { user: user.clone(), counts: picture::notified(&rest).await? })

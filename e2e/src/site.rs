@@ -1,6 +1,6 @@
 //! The system of a run with all that is put around it so that it can fail: networks, a small disk, a clock.
 
-use testkit::{System, SystemOptions, free_port, proxy::Proxy, services::Build};
+use testkit::{System, SystemOptions, free_port, proxy::Proxy, push::PushService, services::Build};
 
 use crate::{
     clock::Clock,
@@ -17,6 +17,8 @@ pub struct Site {
     pub doors: Vec<Proxy>,
     /// With a fault that needs it.
     pub clock: Option<Clock>,
+    /// Where browsers have their pushes from.
+    pub pushes: PushService,
 }
 
 impl Site {
@@ -38,7 +40,11 @@ impl Site {
             ..SystemOptions::default()
         }
         // A long run is longer than a token lives.
-        .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
+        .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400")
+        // The letter about what is unread comes within a run.
+        .with("NATTER_DIGEST__AFTER", "3s");
+        let pushes = PushService::start().await;
+        options.env.extend(pushes.env());
         options.env.extend(clock.iter().flat_map(Clock::env));
         let system = System::start(options).await;
         let mut doors = Vec::new();
@@ -47,6 +53,6 @@ impl Site {
             let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a gateway's URL has a port");
             doors.push(Proxy::start(free_port::address(port)).await.expect("a proxy"));
         }
-        Self { system, doors, clock }
+        Self { system, doors, clock, pushes }
     }
 }

@@ -1,5 +1,6 @@
 //! Whether a history keeps Natter's promises: pure. Every promise is a function from the history to its violations.
 
+mod absent;
 mod changes;
 mod heard;
 mod messages;
@@ -33,12 +34,18 @@ pub fn check(history: &History) -> Vec<Violation> {
     all.extend(state::marks_hold(history));
     all.extend(state::everybody_sees_the_truth(history, &truth));
     all.extend(notifications::tell_what_is_unread(history, &truth));
+    all.extend(absent::is_told(history, &truth));
     all.into_iter().collect()
 }
 
 /// Whether notifications say what log and receipts of this history do.
 pub fn is_notified(history: &History) -> bool {
     notifications::tell_what_is_unread(history, &Truth::of(history)).is_empty()
+}
+
+/// Whether who is away has been told what the log of this history says.
+pub fn is_absent_told(history: &History) -> bool {
+    absent::is_told(history, &Truth::of(history)).is_empty()
 }
 
 /// What the log, and what stands beside it, say of each chat.

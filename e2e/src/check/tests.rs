@@ -6,7 +6,7 @@ use super::{
     check,
     fixture::{CHAT, finish, found, healthy, message, send},
 };
-use crate::history::{Change, Entry, History, Op, Outcome, Place, Said, What};
+use crate::history::{Absent, Change, Entry, History, Op, Outcome, Place, Said, What};
 
 fn kinds(history: &History) -> Vec<&'static str> {
     let mut kinds: Vec<_> = check(history).iter().map(super::Violation::kind).collect();
@@ -263,4 +263,21 @@ fn each_has_one_notification_of_what_they_have_not_seen() {
     let mut history = healthy();
     history.notified[1].counts = [("another".to_owned(), vec![1])].into();
     assert_eq!(kinds(&history), ["notifications"], "of a chat they are not in");
+}
+
+#[test]
+fn who_is_away_is_pushed_the_latest_and_gets_one_letter() {
+    let away = |pushed: Option<u64>, letters: &[&str]| {
+        let mut history = healthy();
+        let pushed = pushed.into_iter().map(|seq| (CHAT.to_owned(), seq)).collect();
+        let letters = letters.iter().map(|letter| (*letter).to_owned()).collect();
+        // Of what Anna has not seen, Ben wrote the last, the third.
+        history.absent = Some(Absent { user: "anna".to_owned(), pushed, letters });
+        kinds(&history)
+    };
+    assert_eq!(away(Some(3), &["one"]), [""; 0]);
+    assert_eq!(away(Some(2), &["one"]), ["pushed"]);
+    assert_eq!(away(None, &["one"]), ["pushed"]);
+    assert_eq!(away(Some(3), &[]), ["letters"]);
+    assert_eq!(away(Some(3), &["one", "two"]), ["letters"]);
 }

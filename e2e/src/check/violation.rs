@@ -152,6 +152,18 @@ pub enum Violation {
         unread: u64,
         counts: Vec<u64>,
     },
+    /// The push that waits for somebody who is away is not about the latest message.
+    Pushed {
+        chat: String,
+        user: String,
+        latest: u64,
+        pushed: Option<u64>,
+    },
+    /// Not one letter to somebody who is away and has something unread.
+    Letters {
+        user: String,
+        letters: usize,
+    },
 }
 
 impl Violation {
@@ -181,13 +193,15 @@ impl Violation {
             Self::Other { .. } => "other",
             Self::Presence { .. } => "presence",
             Self::Notifications { .. } => "notifications",
+            Self::Pushed { .. } => "pushed",
+            Self::Letters { .. } => "letters",
         }
     }
 
     /// The chat it is about, if it is about one.
     pub fn chat(&self) -> Option<&str> {
         match self {
-            Self::Presence { .. } => None,
+            Self::Presence { .. } | Self::Letters { .. } => None,
             Self::Lost { chat, .. }
             | Self::Doubled { chat, .. }
             | Self::Renumbered { chat, .. }
@@ -209,7 +223,8 @@ impl Violation {
             | Self::Messages { chat, .. }
             | Self::Chats { chat, .. }
             | Self::Other { chat, .. }
-            | Self::Notifications { chat, .. } => Some(chat),
+            | Self::Notifications { chat, .. }
+            | Self::Pushed { chat, .. } => Some(chat),
         }
     }
 }
@@ -262,6 +277,12 @@ impl fmt::Display for Violation {
             }
             Self::Notifications { user, unread, counts, .. } => {
                 write!(f, "{user} has not seen {unread}, and unread notifications that count {counts:?}")
+            }
+            Self::Pushed { user, latest, pushed, .. } => {
+                write!(f, "{user} is away and has not seen {latest}; the push that waits is about {pushed:?}")
+            }
+            Self::Letters { user, letters } => {
+                write!(f, "{user} is away, has something unread, and got {letters} letters")
             }
             Self::Unread { place, said, .. }
             | Self::Receipts { place, said, .. }

@@ -156,14 +156,24 @@ impl Chat {
 
     /// What others wrote after what this user has seen and after they came.
     pub fn unread(&self, me: &str) -> usize {
+        self.unseen(me).count()
+    }
+
+    /// The number of the latest of these.
+    pub fn latest_unread(&self, me: &str) -> Option<u64> {
+        self.unseen(me).next_back()
+    }
+
+    fn unseen<'a>(&'a self, me: &'a str) -> impl DoubleEndedIterator<Item = u64> + 'a {
         let adds_me = |message: &Value| {
             message["change"]["added"].as_array().into_iter().flatten().any(|member| member["userId"] == me)
         };
         let joined = self.messages.iter().rev().find(|(_, message)| adds_me(message)).map_or(0, |(seq, _)| *seq);
         let after = joined.max(self.receipts.get(me).map_or(0, |receipt| receipt.seen));
-        let counts =
-            |message: &&Value| message["kind"] == "user" && message["senderId"] != me && message["deletedAt"].is_null();
-        self.messages.range(after + 1..).map(|(_, message)| message).filter(counts).count()
+        let counts = move |message: &Value| {
+            message["kind"] == "user" && message["senderId"] != me && message["deletedAt"].is_null()
+        };
+        self.messages.range(after + 1..).filter(move |(_, message)| counts(message)).map(|(seq, _)| *seq)
     }
 }
 

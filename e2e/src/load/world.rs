@@ -70,9 +70,10 @@ impl World {
         &doors[gateway]
     }
 
-    /// Makes the chats for writers: one of everybody and one of the first two.
-    pub async fn begin(&self) {
-        let members: Vec<String> = (1..PEOPLE).map(|person| self.user(person)).collect();
+    /// Makes the chats for writers: one of everybody, with one who is away, and one of the first two.
+    pub async fn begin(&self, absent: Option<&str>) {
+        let people = (1..PEOPLE).map(|person| self.user(person));
+        let members: Vec<String> = people.chain(absent.map(str::to_owned)).collect();
         let bodies = [
             json!({ "type": "group", "name": "everybody", "memberIds": members }),
             json!({ "type": "direct", "userId": self.user(1) }),
