@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Actor, ChatId, Done, Time, UserId, calls};
+use crate::{Actor, ChatId, Done, NotificationId, Time, UserId, calls};
 
 /// Where pushes are queued, in the stream of letters; a lane of their own.
 pub const PUSH_SUBJECT: &str = "mail.send.push";
@@ -74,9 +74,21 @@ pub struct PushJob {
     pub payload: Box<RawValue>,
     /// After this it is not handed to push services any more.
     pub expires_at: Time,
+    /// What it tells of: it is not tried again once that has been read, or told anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
     /// Only to this subscription, where others have had it already; not to be set by who asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<OnlyOne>,
+}
+
+/// A notification as it was when it was told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct About {
+    pub notification: NotificationId,
+    /// When something had last been added to it; milliseconds.
+    pub at: i64,
 }
 
 /// One subscription that is tried again by itself.

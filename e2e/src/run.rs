@@ -11,6 +11,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use testkit::{
     Session,
+    push::PushService,
     rest::Rest,
     services::Build,
     socketio::{Client, Driver},
@@ -25,7 +26,7 @@ use crate::{
     check::{Violation, check, is_absent_told, is_notified},
     client::{device::Device, picture},
     fault::{Change, Fault},
-    history::{Entry, History, Notified, Place, Shown},
+    history::{self, Entry, History, Notified, Place, Shown},
     load::{
         absent::Absent,
         plan::{Beat, DEVICES, GATEWAYS, PEOPLE, Planner},
@@ -68,6 +69,8 @@ pub struct Options {
     pub nodes: usize,
     /// Devices that write one message after the other.
     pub writers: usize,
+    /// Whether somebody is in a chat who is never there: what pushes and letters tell them is checked.
+    pub absent: bool,
     /// Whether each step is told.
     pub verbose: bool,
     /// Other programs than those of this workspace.
@@ -76,7 +79,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, verbose: false, built: None }
+        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, absent: false, verbose: false, built: None }
     }
 }
 
@@ -100,13 +103,14 @@ pub struct Run {
 impl Run {
     /// Starts the system and connects everybody.
     pub async fn start(options: Options) -> Self {
-        let site = Site::start(&options.faults, options.nodes, options.built.clone()).await;
+        let site = Site::start(&options).await;
         let (system, driver) = (&site.system, Driver::start().await);
         let recorder = Arc::new(Recorder::new(options.verbose));
         let people: Vec<Session> =
             join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
         let visitor = system.sign_up("visitor@example.org").await;
-        let absent = if site.clock.is_none() { Some(Absent::sign_up(&site).await) } else { None };
+        let pushes = site.pushes.as_ref().filter(|_| site.clock.is_none());
+        let absent = if let Some(pushes) = pushes { Some(Absent::sign_up(system, pushes).await) } else { None };
         let everybody: BTreeSet<String> =
             people.iter().chain([&visitor]).map(|session| session.user_id.clone()).collect();
         let mut devices = Vec::new();
@@ -246,7 +250,7 @@ impl Run {
         history.reads = observe::reads(&inspector).await.expect("the bucket READS");
         let notified = until("notifications", QUIET, async || self.notified().await).await;
         history.notified = notified.expect("notifications");
-        history.absent = self.absent.as_ref().map(|absent| absent.observe(&self.site));
+        history.absent = self.absent();
         history.archive = observe::archive(&self.site.system.mongo.connect().await).await.expect("the archive");
         history.online = self.world.online();
         history.online.push((self.visitor.session.user_id.clone(), false));
@@ -306,18 +310,25 @@ impl Run {
         }
     }
 
+    /// What has reached who is away.
+    fn absent(&self) -> Option<history::Absent> {
+        Some(self.absent.as_ref()?.observe(&self.site.system, self.site.pushes.as_ref()?))
+    }
+
     /// Gives pushes and letters the time they may take; what they lack then is for the checker.
     async fn wait_for_absent(&self) {
-        let Some(absent) = &self.absent else { return };
+        if self.absent.is_none() {
+            return;
+        }
         let started = Instant::now();
         let inspector = self.site.system.nats.connect("inspector").await;
         let told = until("who is away to be told", TOLD, async || {
             let (log, reads) = (observe::log(&inspector).await.ok()?, observe::reads(&inspector).await.ok()?);
-            let history = History { log, reads, absent: Some(absent.observe(&self.site)), ..History::default() };
+            let history = History { log, reads, absent: self.absent(), ..History::default() };
             is_absent_told(&history).then_some(())
         });
         if told.await.is_err() || started.elapsed() > SLOW {
-            let objections = self.site.pushes.objections();
+            let objections = self.site.pushes.as_ref().map(PushService::objections);
             self.world.recorder.tell(&format!("who is away was told after {:.1?}; {objections:?}", started.elapsed()));
         }
     }

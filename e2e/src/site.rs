@@ -1,11 +1,12 @@
 //! The system of a run with all that is put around it so that it can fail: networks, a small disk, a clock.
 
-use testkit::{System, SystemOptions, free_port, proxy::Proxy, push::PushService, services::Build};
+use testkit::{System, SystemOptions, free_port, proxy::Proxy, push::PushService};
 
 use crate::{
     clock::Clock,
     fault::Fault,
     load::plan::{GATEWAYS, INSTANCES},
+    run::Options,
 };
 
 /// Room of a store that can be filled, bytes: enough for a run besides.
@@ -17,13 +18,14 @@ pub struct Site {
     pub doors: Vec<Proxy>,
     /// With a fault that needs it.
     pub clock: Option<Clock>,
-    /// Where browsers have their pushes from.
-    pub pushes: PushService,
+    /// Where browsers have their pushes from, where somebody is away.
+    pub pushes: Option<PushService>,
 }
 
 impl Site {
-    /// Starts a system in which these faults can happen.
-    pub async fn start(faults: &[&Fault], nodes: usize, built: Option<Build>) -> Self {
+    /// Starts a system in which the faults of these options can happen.
+    pub async fn start(options: &Options) -> Self {
+        let Options { faults, nodes, absent, built, .. } = options;
         let needs = |need: fn(&Fault) -> bool| faults.iter().any(|fault| need(fault));
         let clock = needs(Fault::needs_clock).then(|| Clock::new().expect("a clock"));
         let mut options = SystemOptions {
@@ -35,16 +37,18 @@ impl Site {
             network_to_mongo: needs(Fault::needs_network_to_mongo),
             network_to_nats: needs(Fault::needs_network_to_nats),
             room: needs(Fault::needs_small_store).then_some(ROOM),
-            nodes,
-            built,
+            nodes: *nodes,
+            built: built.clone(),
             ..SystemOptions::default()
         }
         // A long run is longer than a token lives.
-        .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400")
-        // The letter about what is unread comes within a run.
-        .with("NATTER_DIGEST__AFTER", "3s");
-        let pushes = PushService::start().await;
-        options.env.extend(pushes.env());
+        .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
+        let pushes = if *absent { Some(PushService::start().await) } else { None };
+        if let Some(pushes) = &pushes {
+            // The letter about what is unread comes within a run.
+            options = options.with("NATTER_DIGEST__AFTER", "3s");
+            options.env.extend(pushes.env());
+        }
         options.env.extend(clock.iter().flat_map(Clock::env));
         let system = System::start(options).await;
         let mut doors = Vec::new();

@@ -48,7 +48,7 @@ pub async fn soak(soak: Soak) -> bool {
         };
         let names: Vec<&str> = faults.iter().map(|fault| fault.name).collect();
         println!("{nodes} node(s) of NATS; faults: {}", names.join(", "));
-        let options = Options { seed, faults, nodes, verbose: soak.verbose, ..Options::default() };
+        let options = Options { seed, faults, nodes, absent: true, verbose: soak.verbose, ..Options::default() };
         // A run panics where it cannot go on.
         let run = AssertUnwindSafe(one_run(options, started, soak.time)).catch_unwind();
         match run.await {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use testkit::{Session, System, push::Browser, rest::Rest};
+use testkit::{
+    Session, System,
+    push::{Browser, PushService},
+    rest::Rest,
+};
 
-use crate::{history, site::Site};
+use crate::history;
 
 /// One click ends these letters (RFC 8058), and no others have that.
 const DIGEST: &str = "List-Unsubscribe-Post";
@@ -18,18 +22,18 @@ pub struct Absent {
 
 impl Absent {
     /// Signs up, subscribes to pushes, and goes.
-    pub async fn sign_up(site: &Site) -> Self {
-        let session = site.system.sign_up("absent@example.org").await;
-        let browser = site.pushes.browser();
-        let rest = Rest::new(site.system.gateway(0).url()).with_token(&session.access_token);
+    pub async fn sign_up(system: &System, service: &PushService) -> Self {
+        let session = system.sign_up("absent@example.org").await;
+        let browser = service.browser();
+        let rest = Rest::new(system.gateway(0).url()).with_token(&session.access_token);
         let subscribed = rest.post("/api/push/subscriptions", browser.subscription()).await;
         assert!([201, 204].contains(&subscribed.status), "{subscribed:?}");
         Self { session, browser }
     }
 
     /// What has reached them.
-    pub fn observe(&self, site: &Site) -> history::Absent {
-        let waiting = site.pushes.waiting(&self.browser);
+    pub fn observe(&self, system: &System, service: &PushService) -> history::Absent {
+        let waiting = service.waiting(&self.browser);
         let about = |payload: &str| {
             let pushed: Value = serde_json::from_str(payload).ok()?;
             // Being added to a group is a notification, too, but of no message.
@@ -37,7 +41,7 @@ impl Absent {
             Some((pushed["chatId"].as_str()?.to_owned(), pushed["seq"].as_u64()?))
         };
         let pushed: BTreeMap<String, u64> = waiting.iter().filter_map(|message| about(&message.payload)).collect();
-        let letters = digests(&site.system, &self.session.email);
+        let letters = digests(system, &self.session.email);
         history::Absent { user: self.session.user_id.clone(), pushed, letters: letters.into_iter().collect() }
     }
 }

@@ -34,6 +34,8 @@ use crate::{DigestConfig, LinksConfig, push::EnqueueError};
 use merge::{Merged, merge};
 use store::{Store, Stored};
 
+pub use store::is_over;
+
 /// Events of one batch, and how long the first one waits for others: who is there has the message itself by then. Where
 /// there is much to tell it is told a little later, and much of it together: a chat's unread messages are one notification,
 /// which is written once for all that came meanwhile. One instance at a time has the batches of a stream, so that nobody tells

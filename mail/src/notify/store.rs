@@ -10,6 +10,7 @@ use contract::{
     ChatId, NotificationId, Refusal, Time, UserId,
     event::Seq,
     notification::{Notification, NotificationType, Settings},
+    push::About,
 };
 use futures::TryStreamExt;
 use mongodb::{Database, IndexModel, error::Result, options::IndexOptions};
@@ -124,6 +125,13 @@ pub async fn ensure_indexes(database: &Database) -> Result<()> {
     let by_age = IndexModel::builder().keys(doc! { "touched": 1 }).options(old).build();
     notifications.create_index(by_age).await?;
     Ok(())
+}
+
+/// Whether a notification has been read, or told anew, since it was told.
+pub async fn is_over(database: &Database, told: About) -> Result<bool> {
+    let About { notification, at } = told;
+    let still = doc! { "_id": notification.to_string(), "readAt": null, "at": { "$lte": at } };
+    Ok(database.collection::<Document>(NOTIFICATIONS).find_one(still).await?.is_none())
 }
 
 /// The collections of notifications; cheap to clone.

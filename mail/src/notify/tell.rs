@@ -10,7 +10,7 @@ use contract::{
     Actor, NotificationId, SessionId, Time, UserId, headers,
     notification::{NotificationEvent, NotificationType, Settings},
     presence::{GetPresence, MAX_PRESENCE, PresenceStatus},
-    push::{PushJob, Topic, Urgency},
+    push::{About, PushJob, Topic, Urgency},
     room,
     user::Role,
 };
@@ -107,9 +107,11 @@ impl Notify {
             urgency: if one.kind == NotificationType::Message { Urgency::Normal } else { Urgency::High },
             payload: RawValue::from_string(json)?,
             expires_at: Time::now().plus(PUSHED_FOR),
+            about: Some(About { notification: one.id, at: one.at }),
             only: None,
         };
-        let id = format!("push.{}.{}", one.id, one.at);
+        // What comes late is counted and changes nothing else.
+        let id = format!("push.{}.{}.{}", one.id, one.at, one.count);
         Ok(push::enqueue(&self.nats, &job, &id).await?)
     }
 }

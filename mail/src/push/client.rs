@@ -199,6 +199,7 @@ mod tests {
         let endpoint = Endpoint::parse(&endpoint, true).unwrap();
         let target = Target { endpoint, keys: Keys { public: random_key().public_key(), auth: [0; 16] } };
         let job = PushJob {
+            about: None,
             user_id: contract::UserId::new(),
             topic: None,
             ttl_seconds: 1,

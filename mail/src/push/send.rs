@@ -87,6 +87,18 @@ impl Sender {
             count("too_large");
             return Outcome::Discard;
         }
+        // A later one has been told meanwhile, whose place this one would take; or its reader has seen it.
+        if delivery.attempt > 1 || job.only.is_some() {
+            let over = async { Some(self.push.store.is_over(job.about?).await) }.await;
+            match over.unwrap_or(Ok(false)) {
+                Ok(true) => {
+                    count("over");
+                    return Outcome::Done;
+                }
+                Ok(false) => {}
+                Err(_) => return self.after(&job, delivery.attempt, None).map_or(Outcome::Done, Outcome::Retry),
+            }
+        }
         let only = job.only.as_ref().map(|only| only.subscription.as_str());
         let Ok(subscriptions) = self.push.store.of(job.user_id, only).await else {
             return self.after(&job, delivery.attempt, None).map_or(Outcome::Done, Outcome::Retry);

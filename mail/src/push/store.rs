@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{DateTime, doc};
 use contract::{
     Refusal, Time, UserId,
-    push::{MAX_SUBSCRIPTIONS, PushKeys, PushSubscription},
+    push::{About, MAX_SUBSCRIPTIONS, PushKeys, PushSubscription},
 };
 use futures::TryStreamExt;
 use mongodb::{Collection, IndexModel};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use service::{Service, mongo::Mongo};
 
 use super::subscription;
+use crate::notify;
 
 const COLLECTION: &str = "push_subscriptions";
 /// `lastUsedAt` is for people who look, who need not know it better than this.
@@ -100,6 +101,11 @@ impl Store {
             last_used: Time::from_millis(last_used_at.timestamp_millis()),
         };
         found.map_ok(stored).try_collect().await.map_err(failed)
+    }
+
+    /// Whether there is nothing to tell any more of what was to be told.
+    pub(crate) async fn is_over(&self, told: About) -> Result<bool, Refusal> {
+        notify::is_over(self.mongo.database()?, told).await.map_err(failed)
     }
 
     /// A push service has said that there is no such subscription.

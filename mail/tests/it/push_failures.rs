@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bson::{DateTime, doc};
-use contract::{Time, UserId, push::PushJob};
+use contract::{
+    NotificationId, Time, UserId,
+    push::{About, PushJob},
+};
 use testkit::push::Fault;
 
 use crate::push_world::{World, job, said};
@@ -180,4 +183,33 @@ async fn a_stored_endpoint_that_leads_to_ourselves_is_not_asked() {
     world.wait_for_outcome("blocked", endpoints.len() as u64).await;
     world.settled().await;
     assert_eq!(world.service.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_has_been_read_or_told_anew_is_not_tried_again() {
+    let world = World::start().await;
+    let notifications = world.mail.mongo.connect().await.collection("notifications");
+    // Two browsers each: the one that has not got it goes on alone.
+    for (text, read_at, at, again) in
+        [("told anew", None, 6, 0), ("read", Some("then"), 5, 0), ("as it was", None, 5, 1)]
+    {
+        let (user, notification) = (UserId::new(), NotificationId::new());
+        let stored = doc! { "_id": notification.to_string(), "readAt": read_at, "at": at };
+        notifications.insert_one(stored).await.unwrap();
+        let [alone] = world.browsers(user).await;
+        let other = UserId::new();
+        let [well, busy] = world.browsers(other).await;
+        world.service.fail(&alone, Fault::status(503), 1);
+        world.service.fail(&busy, Fault::status(503), 1);
+        for user_id in [user, other] {
+            let about = Some(About { notification, at: 5 });
+            world.push(&PushJob { user_id, about, ..job(user, text) }, &format!("{text}.{user_id}")).await;
+        }
+        world.service.wait_for(&well, 1).await;
+        world.settled().await;
+        for browser in [&alone, &busy] {
+            assert_eq!(world.service.messages(browser).len(), again, "{text}");
+        }
+    }
+    world.wait_for_outcome("over", 4).await;
 }

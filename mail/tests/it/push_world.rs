@@ -106,6 +106,7 @@ pub(crate) fn actor(user_id: UserId) -> Actor {
 /// A push of today's kind, good for an hour.
 pub(crate) fn job(user_id: UserId, text: &str) -> PushJob {
     PushJob {
+        about: None,
         user_id,
         topic: Some(Topic::of_chat(ChatId::new())),
         ttl_seconds: 3_600,
