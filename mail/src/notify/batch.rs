@@ -188,8 +188,8 @@ fn plan(
     let mut all = All::default();
     for (chat, audience) in audiences {
         let mut plan = Plan::new(*chat, audience, known.remove(chat).unwrap_or_default());
-        for (event, again) in chats.get(chat).into_iter().flat_map(|of| &of.events) {
-            plan.take(event, Time::now(), *again);
+        for event in chats.get(chat).into_iter().flat_map(OfChat::events) {
+            plan.take(event, Time::now());
         }
         all.add(*chat, plan.outcome());
     }

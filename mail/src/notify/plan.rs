@@ -51,11 +51,10 @@ impl<'a> Plan<'a> {
         Self { chat, audience, known, new, changed, told, unmailed, others: Vec::new(), over: Vec::new() }
     }
 
-    /// Takes events in, in the order of the log. `again`: they may have been worked on before, by one who died before
-    /// they could tell anybody.
-    pub fn take(&mut self, event: &Event, at: Time, again: bool) {
+    /// Takes events in, in the order of the log.
+    pub fn take(&mut self, event: &Event, at: Time) {
         match event {
-            Event::MessageNew(message) => self.message(message, again),
+            Event::MessageNew(message) => self.message(message),
             Event::ChatMembers(message) => {
                 let added = message.change.iter().flat_map(|change| &change.added);
                 for member in added.filter(|member| member.user_id != message.sender_id) {
@@ -89,7 +88,7 @@ impl<'a> Plan<'a> {
         Outcome { new: added, changed: rewritten, told, unmailed }
     }
 
-    fn message(&mut self, message: &Message, again: bool) {
+    fn message(&mut self, message: &Message) {
         // The event of a deletion may have come before this one, which comes again.
         if message.kind == MessageKind::System || self.audience.erased.contains(&message.seq) {
             return;
@@ -106,19 +105,21 @@ impl<'a> Plan<'a> {
                 NotificationType::Message
             };
             if wants(listener, kind, message.seq) {
-                self.tell(listener, kind, message, &preview, again);
+                self.tell(listener, kind, message, &preview);
             }
         }
     }
 
-    fn tell(&mut self, to: &Listener, kind: NotificationType, message: &Message, preview: &str, again: bool) {
+    fn tell(&mut self, to: &Listener, kind: NotificationType, message: &Message, preview: &str) {
         let (user, at) = (to.user_id, message.sent_at);
         if self.known.read.get(&user).is_some_and(|read| read.contains(message.seq)) {
             return;
         }
         match self.known.unread.get_mut(&user) {
             Some(one) if one.read_at.is_none() => {
-                if again && one.seq == Some(message.seq) && one.counted.contains(message.seq) {
+                if one.seq == Some(message.seq) && one.counted.contains(message.seq) {
+                    // It has been worked on before, maybe by one who died before they could tell anybody. Whether it was
+                    // delivered before, NATS does not know any more where it died itself.
                     self.changed.insert(user);
                     self.unmailed.insert(user);
                 } else if one.counted.insert(message.seq) {

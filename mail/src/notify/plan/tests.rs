@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Works on a batch and remembers what was written.
-    fn take(&mut self, events: &[Event], again: bool) -> Outcome {
+    fn take(&mut self, events: &[Event]) -> Outcome {
         let mut known = Known::default();
         for one in self.latest.values() {
             known.add(one.clone());
@@ -44,7 +44,7 @@ impl World {
         }
         let mut plan = Plan::new(self.chat, &self.audience, known);
         for event in events {
-            plan.take(event, Time::from_millis(99), again);
+            plan.take(event, Time::from_millis(99));
         }
         let outcome = plan.outcome();
         for one in outcome.changed.iter().chain(&outcome.new) {
@@ -79,25 +79,25 @@ impl World {
 fn messages_coalesce_until_they_are_read_and_a_batch_taken_twice_counts_once() {
     let (mut world, [anna, ben]) = World::new();
     let events = [1, 2, 3].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
-    let first = world.take(&events[..2], false);
+    let first = world.take(&events[..2]);
     assert_eq!((first.new.len(), first.changed.len()), (1, 0));
     let one = world.latest[&ben].clone();
     assert_eq!((one.count, one.seq, one.preview.as_str(), one.created_at), (2, Some(2), "n 2", Time::from_millis(1)));
     assert_eq!(first.told, HashSet::from([ben]));
 
     // The one before died after it had written, before it had told: told again, counted once.
-    let again = world.take(&events[..2], true);
+    let again = world.take(&events[..2]);
     assert_eq!((again.new.len(), again.changed.len(), again.told.len()), (0, 1, 1));
     assert_eq!(world.latest[&ben], one);
-    // One that merely comes twice says nothing.
-    assert!(world.take(&events[..2], false).told.is_empty());
+    // What is not the last word says nothing.
+    assert!(world.take(&events[..1]).told.is_empty());
 
     world.latest.get_mut(&ben).unwrap().mailed = true;
-    let more = world.take(&events[2..], false);
+    let more = world.take(&events[2..]);
     assert_eq!((more.changed[0].count, more.changed[0].mailed, more.unmailed.len()), (3, false, 1));
     world.latest.get_mut(&ben).unwrap().read_at = Some(Time::from_millis(50));
     let fourth = Event::MessageNew(world.message(4, anna, "n 4"));
-    let next = world.take(&[fourth], false);
+    let next = world.take(&[fourth]);
     assert_eq!((next.new.len(), next.new[0].count), (1, 1));
     assert_ne!(next.new[0].id, one.id);
 }
@@ -106,11 +106,11 @@ fn messages_coalesce_until_they_are_read_and_a_batch_taken_twice_counts_once() {
 fn nothing_is_added_to_what_has_been_seen() {
     let (mut world, [anna, ben]) = World::new();
     let events = [1, 2].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
-    world.take(&events[..1], false);
+    world.take(&events[..1]);
     // Seen, and not read yet.
     world.listener(ben).seen = 1;
     let before = world.latest[&ben].clone();
-    let outcome = world.take(&events[1..], false);
+    let outcome = world.take(&events[1..]);
     assert_eq!((outcome.new.len(), outcome.changed.len(), outcome.new[0].count), (1, 0, 1));
 
     let mut known = Known::default();
@@ -127,7 +127,7 @@ fn nothing_is_added_to_what_has_been_seen() {
 fn what_is_new_is_added_to_the_open_one_also_beside_others() {
     let (mut world, [anna, ben]) = World::new();
     let messages = [1, 2, 3].map(|seq| Event::MessageNew(world.message(seq, anna, "hello")));
-    world.take(&messages[..1], false);
+    world.take(&messages[..1]);
     let open = world.latest[&ben].clone();
     let mut known = Known::default();
     // Unread again by hand, and one that was read by hand.
@@ -139,7 +139,7 @@ fn what_is_new_is_added_to_the_open_one_also_beside_others() {
     known.add(Stored { id: NotificationId::new(), seq: Some(4), counted, read_at, open: false, ..open.clone() });
     let mut plan = Plan::new(world.chat, &world.audience, known);
     for message in &messages {
-        plan.take(message, Time::from_millis(99), true);
+        plan.take(message, Time::from_millis(99));
     }
     let outcome = plan.outcome();
     assert!(outcome.new.is_empty());
@@ -158,17 +158,16 @@ fn a_message_that_was_deleted_is_not_told_of_though_its_event_comes_later() {
             by: anna,
         })
     };
-    world.take(&messages[..1], false);
+    world.take(&messages[..1]);
     world.audience.erased.insert(2);
-    world.take(&[deleted(2)], false);
-    assert!(world.take(&messages[1..], false).told.is_empty());
-    assert!(world.take(&messages[1..], true).told.is_empty());
+    world.take(&[deleted(2)]);
+    assert!(world.take(&messages[1..]).told.is_empty());
     assert_eq!((world.latest[&ben].count, world.latest[&ben].seq), (1, Some(1)));
 
     // All of it, and another one in the same batch: the one before is read, and makes room.
     let another = Event::MessageNew(world.message(3, anna, "n 3"));
     let before = world.latest[&ben].id;
-    let outcome = world.take(&[deleted(1), another], false);
+    let outcome = world.take(&[deleted(1), another]);
     assert_eq!((outcome.changed[0].id, outcome.changed[0].open, outcome.new[0].count), (before, false, 1));
     assert!(outcome.changed[0].read_at.is_some());
     assert!(outcome.new[0].open);
@@ -179,7 +178,7 @@ fn what_comes_late_is_counted_but_does_not_show() {
     let (mut world, [anna, ben]) = World::new();
     let events = [3, 1, 2, 1].map(|seq| Event::MessageNew(world.message(seq, anna, &format!("n {seq}"))));
     for event in &events {
-        world.take(std::slice::from_ref(event), false);
+        world.take(std::slice::from_ref(event));
     }
     let one = &world.latest[&ben];
     assert_eq!((one.count, one.seq, one.preview.as_str()), (3, Some(3), "n 3"));
@@ -192,13 +191,13 @@ fn nobody_hears_of_what_is_their_own_seen_or_muted() {
     world.listener(ben).seen = 1;
     world.listener(carl).muted = true;
     let mut message = world.message(1, anna, "hello");
-    assert_eq!(world.take(&[Event::MessageNew(message.clone())], false).told, HashSet::from([dora]));
+    assert_eq!(world.take(&[Event::MessageNew(message.clone())]).told, HashSet::from([dora]));
     // What is said to one in particular is heard all the same.
     message.seq = 2;
     message.mentions = vec![carl];
     message.reply_to = Some(1);
     world.audience.senders.insert(1, dora);
-    let outcome = world.take(&[Event::MessageNew(message)], false);
+    let outcome = world.take(&[Event::MessageNew(message)]);
     assert_eq!(outcome.told, HashSet::from([ben, carl, dora]));
     let kinds = [ben, carl, dora].map(|user| world.latest[&user].kind);
     assert_eq!(kinds, [NotificationType::Message, NotificationType::Mention, NotificationType::Reply]);
@@ -208,7 +207,7 @@ fn nobody_hears_of_what_is_their_own_seen_or_muted() {
 fn what_is_shown_follows_edits_and_deletions_of_the_latest() {
     let (mut world, [anna, ben]) = World::new();
     let message = Event::MessageNew(world.message(1, anna, "secret"));
-    world.take(&[message], false);
+    world.take(&[message]);
     let edited = |seq, text| {
         Event::MessageEdited(MessageEdited {
             chat_id: ChatId::new(),
@@ -219,11 +218,11 @@ fn what_is_shown_follows_edits_and_deletions_of_the_latest() {
             by: anna,
         })
     };
-    assert!(world.take(&[edited(7, "another")], false).changed.is_empty());
-    let outcome = world.take(&[edited(1, "public")], false);
+    assert!(world.take(&[edited(7, "another")]).changed.is_empty());
+    let outcome = world.take(&[edited(1, "public")]);
     assert_eq!((outcome.changed[0].preview.as_str(), outcome.told.len()), ("public", 0));
     let deleted = MessageDeleted { chat_id: world.chat, seq: 1, deleted_at: Time::from_millis(3), by: anna };
-    world.take(&[Event::MessageDeleted(deleted)], false);
+    world.take(&[Event::MessageDeleted(deleted)]);
     // Nothing is left to tell.
     assert_eq!((world.latest[&ben].preview.as_str(), world.latest[&ben].count), ("", 0));
     assert!(world.latest[&ben].read_at.is_some());
