@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
+use reqwest::{
+    Client, Method, RequestBuilder,
+    header::{HeaderMap, RETRY_AFTER},
+};
 use serde_json::Value;
 
 /// What a test waits for an answer; the services' own timeouts are shorter.
@@ -128,5 +131,16 @@ impl Answer {
     /// The `code` of a problem (RFC 9457).
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// When to ask again, as `Retry-After` says it.
+    ///
+    /// # Panics
+    /// When it does not, in seconds.
+    #[track_caller]
+    #[expect(clippy::expect_used, reason = "a refusal that should say so and does not")]
+    pub fn retry_after(&self) -> Duration {
+        let seconds = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Duration::from_secs(seconds.expect("Retry-After in seconds"))
     }
 }

@@ -28,7 +28,7 @@ struct Load {
 #[derive(Default)]
 struct Sent {
     acknowledged: Vec<String>,
-    /// Codes of refusals that were then retried.
+    /// Codes of refusals that were then retried, but for being told to be slower.
     refused: Vec<String>,
 }
 
@@ -44,6 +44,8 @@ impl Load {
                 let answer = rest.post("/api/messages", message).await;
                 match answer.status {
                     200 | 201 => sent.acknowledged.push(text),
+                    // A quick machine sends more in these seconds than one person may.
+                    429 => tokio::time::sleep(answer.retry_after()).await,
                     _ => sent.refused.push(answer.code().to_owned()),
                 }
             }
@@ -105,7 +107,7 @@ async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
     })
     .await;
     assert_eq!(refused.code(), "unavailable");
-    assert!(refused.headers.contains_key("retry-after"));
+    assert!(refused.retry_after() > Duration::ZERO);
     assert!(asked.elapsed() < Duration::from_secs(10));
     // The time itself is what is tested: ten seconds without MongoDB.
     tokio::time::sleep_until((stopped + Duration::from_secs(10)).into()).await;
@@ -117,7 +119,8 @@ async fn mongodb_away_for_ten_seconds_under_load_stops_nobody() {
     for load in loads {
         sent.push(load.finish().await);
     }
-    assert!(sent.iter().all(|sent| sent.refused.is_empty()), "sends go on");
+    let refused: Vec<_> = sent.iter().flat_map(|sent| &sent.refused).collect();
+    assert!(refused.is_empty(), "sends go on: {refused:?}");
     assert_nothing_lost([&anna, &ben], &chat, &sent).await;
     let count: usize = anna.history(&chat).await.len();
     let database = system.mongo.connect().await;

@@ -40,7 +40,11 @@ async fn nats_forms_a_cluster_under_the_same_file() {
         ..Default::default()
     };
     chat.create_stream(stream).await.unwrap();
-    chat.publish("chat.log.0.a", "hello".into()).await.unwrap().await.unwrap();
+    // That a stream exists can be known at a node before it is known there who listens to its subjects.
+    testkit::eventually("the stream to be heard of", std::time::Duration::from_secs(20), async || {
+        chat.publish("chat.log.0.a", "hello".into()).await.unwrap().await.ok()
+    })
+    .await;
 
     nodes.remove(0).kill().await;
 
