@@ -69,8 +69,6 @@ pub struct Options {
     pub nodes: usize,
     /// Devices that write one message after the other.
     pub writers: usize,
-    /// Whether somebody is in a chat who is never there: what pushes and letters tell them is checked.
-    pub absent: bool,
     /// Whether each step is told.
     pub verbose: bool,
     /// Other programs than those of this workspace.
@@ -79,7 +77,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, absent: false, verbose: false, built: None }
+        Self { seed: 1, faults: Vec::new(), nodes: 1, writers: 4, verbose: false, built: None }
     }
 }
 
@@ -96,7 +94,7 @@ pub struct Run {
     visitor: Arc<Device>,
     visits: usize,
     rounds: usize,
-    /// Not where the clocks of services are wrong: a letter comes when its hour has come, and a push is signed with the time.
+    /// Is in a chat and never there: what pushes and letters tell them is checked.
     absent: Option<Absent>,
 }
 
@@ -109,8 +107,7 @@ impl Run {
         let people: Vec<Session> =
             join_all(NAMES.iter().map(async |name| system.sign_up(&format!("{name}@example.org")).await)).await;
         let visitor = system.sign_up("visitor@example.org").await;
-        let pushes = site.pushes.as_ref().filter(|_| site.clock.is_none());
-        let absent = if let Some(pushes) = pushes { Some(Absent::sign_up(system, pushes).await) } else { None };
+        let absent = if let Some(pushes) = &site.pushes { Some(Absent::sign_up(system, pushes).await) } else { None };
         let everybody: BTreeSet<String> =
             people.iter().chain([&visitor]).map(|session| session.user_id.clone()).collect();
         let mut devices = Vec::new();

@@ -18,14 +18,14 @@ pub struct Site {
     pub doors: Vec<Proxy>,
     /// With a fault that needs it.
     pub clock: Option<Clock>,
-    /// Where browsers have their pushes from, where somebody is away.
+    /// Where who is away has their pushes from, unless clocks may be wrong.
     pub pushes: Option<PushService>,
 }
 
 impl Site {
     /// Starts a system in which the faults of these options can happen.
     pub async fn start(options: &Options) -> Self {
-        let Options { faults, nodes, absent, built, .. } = options;
+        let Options { faults, nodes, built, .. } = options;
         let needs = |need: fn(&Fault) -> bool| faults.iter().any(|fault| need(fault));
         let clock = needs(Fault::needs_clock).then(|| Clock::new().expect("a clock"));
         let mut options = SystemOptions {
@@ -43,7 +43,9 @@ impl Site {
         }
         // A long run is longer than a token lives.
         .with("NATTER_AUTH__ACCESS_TOKEN_SECONDS", "86400");
-        let pushes = if *absent { Some(PushService::start().await) } else { None };
+        // A letter comes when its hour has come, and a push is signed with the time: clocks that are wrong leave no truth to
+        // hold them against.
+        let pushes = if clock.is_none() { Some(PushService::start().await) } else { None };
         if let Some(pushes) = &pushes {
             // The letter about what is unread comes within a run.
             options = options.with("NATTER_DIGEST__AFTER", "3s");

@@ -46,13 +46,12 @@ pub async fn soak(soak: Soak) -> bool {
             (false, true) => (1, single),
             _ => (NODES, cluster),
         };
-        // Who is away is told by the clock, so clocks that are wrong and somebody who is away take turns as well.
+        // Who is away is told by the clock, so clocks that are wrong and what can be said of that take turns as well.
         let calm: Vec<_> = faults.iter().copied().filter(|fault| !fault.needs_clock()).collect();
-        let absent = seed / 2 % 2 == 0 && !calm.is_empty();
-        let faults = if absent { calm } else { faults };
+        let faults = if seed / 2 % 2 == 0 && !calm.is_empty() { calm } else { faults };
         let names: Vec<&str> = faults.iter().map(|fault| fault.name).collect();
         println!("{nodes} node(s) of NATS; faults: {}", names.join(", "));
-        let options = Options { seed, faults, nodes, absent, verbose: soak.verbose, ..Options::default() };
+        let options = Options { seed, faults, nodes, verbose: soak.verbose, ..Options::default() };
         // A run panics where it cannot go on.
         let run = AssertUnwindSafe(one_run(options, started, soak.time)).catch_unwind();
         match run.await {

@@ -1,6 +1,7 @@
 //! The limit of sending: bare fenced, deduplicated, republished appends to the log.
 
 use std::{
+    iter::repeat_with,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,10 @@ use std::{
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
-use contract::{ChatId, headers, storage::log_subject};
+use contract::{
+    ChatId, headers,
+    storage::{log_partition, log_subject},
+};
 use tokio::sync::Mutex;
 
 use super::{SECONDS, WARM_UP, nats::Nats};
@@ -30,6 +34,8 @@ const CONNECTIONS: usize = 2;
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub chats: u16,
+    /// The chats are in so many of the log's streams.
+    pub streams: usize,
     pub in_flight: u16,
     /// Characters of each message.
     pub text: u16,
@@ -49,12 +55,13 @@ pub async fn run(system: &System, load: Load) -> Result<Rate> {
     for _ in 0..CONNECTIONS {
         connections.push(jetstream::new(nats.connect("chat").await?));
     }
-    let chat = |connection: &jetstream::Context| Chat {
-        id: ChatId::new(),
+    let ids = repeat_with(ChatId::new).filter(|id| log_partition(*id) < load.streams);
+    let chat = |(connection, id): (&jetstream::Context, ChatId)| Chat {
+        id,
         jetstream: connection.clone(),
         fence: Mutex::default(),
     };
-    let chats: Vec<_> = connections.iter().cycle().take(load.chats.into()).map(chat).collect();
+    let chats: Vec<_> = connections.iter().cycle().zip(ids).take(load.chats.into()).map(chat).collect();
     let chats = Arc::new(chats);
     let (text, number) = ("x".repeat(load.text.into()), AtomicU64::new(0));
     let common = Arc::new((text, number));

@@ -46,3 +46,28 @@ impl fmt::Display for Around {
         write!(f, "ratio to the limit {ratio:.2}")
     }
 }
+
+/// Something else to hold against, measured before.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beside {
+    what: &'static str,
+    rate: Rate,
+    /// How much of it was reached.
+    ratio: f64,
+}
+
+impl Beside {
+    pub fn new(what: &'static str, rate: Rate, reached: f64) -> Self {
+        let ratio = reached / rate.per_second;
+        Self { what, rate, ratio }
+    }
+}
+
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, rate, ratio } = self;
+        writeln!(f, "beside: {what}\n{}", latency::HEAD)?;
+        write!(f, "{:<18}{rate}\nratio {ratio:.2}", "before")
+    }
+}

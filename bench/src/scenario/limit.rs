@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use clap::{Args, value_parser};
+use contract::storage::CHAT_STREAMS;
 use serde::Serialize;
 
 use super::Sound;
@@ -39,8 +40,10 @@ pub struct Options {
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     options: Options,
-    /// Fenced, deduplicated, republished, in the stream that the system has, synced to disk when the system does.
+    /// Fenced, deduplicated, republished, in the streams that the system has, synced to disk when the system does.
     appends: Rate,
+    /// The same where all chats are in one of the streams.
+    appends_to_one_stream: Rate,
     /// Through NATS, as many at a time as there are chats.
     requests: Rate,
     /// Bulks of 500 messages into MongoDB.
@@ -52,13 +55,15 @@ pub struct Report {
 pub async fn limit(options: &Options) -> Result<Report> {
     let Options { chats, in_flight, sockets, text, .. } = *options;
     let system = options.target.find()?;
-    let appends = append::run(&system, append::Load { chats, in_flight, text }).await?;
+    let load = append::Load { chats, streams: CHAT_STREAMS.len(), in_flight, text };
+    let appends = append::run(&system, load).await?;
+    let appends_to_one_stream = append::run(&system, append::Load { streams: 1, ..load }).await?;
     let requests = request::run(&system, chats.into()).await?;
     let inserts = insert::run(&system, text).await?;
     let shape = Shape { in_flight: 1, until: Until::Delivered, rate: None, warm_up: 1, seconds: 5, text };
     let room = Room { id: "bench".to_owned(), last_seq: 0, sockets: (0..sockets.into()).collect() };
     let broadcast = broadcast::run(&[room], sockets.into(), shape).await?;
-    Ok(Report { options: options.clone(), appends, requests, inserts, broadcast })
+    Ok(Report { options: options.clone(), appends, appends_to_one_stream, requests, inserts, broadcast })
 }
 
 impl Sound for Report {
@@ -69,9 +74,10 @@ impl Sound for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { options, appends, requests, inserts, broadcast } = self;
+        let Self { options, appends, appends_to_one_stream, requests, inserts, broadcast } = self;
         writeln!(f, "{}", latency::HEAD)?;
         writeln!(f, "{:<18}{appends}", format!("append, {} chats", options.chats))?;
+        writeln!(f, "{:<18}{appends_to_one_stream}", "to one stream")?;
         writeln!(f, "{:<18}{requests}", "request and reply")?;
         writeln!(f, "{:<18}{inserts}", format!("insert of {}", insert::BULK))?;
         write!(f, "broadcast to {} sockets: {broadcast}", options.sockets)

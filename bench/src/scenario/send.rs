@@ -4,12 +4,13 @@ use std::{fmt, num::NonZeroU64};
 
 use anyhow::Result;
 use clap::{Args, value_parser};
+use contract::storage::CHAT_STREAMS;
 use serde::Serialize;
 
 use super::{Messages, Sound};
 use crate::{
     generator::Generator,
-    limit::{Around, append, broadcast, least},
+    limit::{Around, Beside, append, broadcast, least},
     load::{self, Outcome, Room, Shape, Until},
     people,
     target::Target,
@@ -56,6 +57,9 @@ pub struct Report {
     generator: Generator,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Around>,
+    /// What a log that is one stream would take at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    one_stream: Option<Beside>,
     #[serde(skip_serializing_if = "Option::is_none")]
     least: Option<least::Least>,
 }
@@ -76,10 +80,13 @@ pub async fn send(options: &Options) -> Result<Report> {
     let rooms: Vec<_> = chats.into_iter().map(room).collect();
 
     // An open loop has no rate of its own to compare.
-    let append = append::Load { chats: options.chats, in_flight: options.in_flight, text: options.messages.text };
+    let Options { chats, in_flight, messages: Messages { text, .. }, .. } = *options;
+    let append = append::Load { chats, streams: CHAT_STREAMS.len(), in_flight, text };
     let compared = !options.no_limit && options.rate.is_none();
     system.processes.come_to_rest().await;
     let before = if compared { Some(append::run(&system, append).await?) } else { None };
+    let one_stream = append::Load { streams: 1, ..append };
+    let one_stream = if compared { Some(append::run(&system, one_stream).await?) } else { None };
     // First of all this program by itself.
     let shape = Shape { warm_up: 1, seconds: ALONE, ..options.shape() };
     let alone = if compared { Some(broadcast::run(&rooms, seats.len(), shape).await?) } else { None };
@@ -96,8 +103,10 @@ pub async fn send(options: &Options) -> Result<Report> {
         None => None,
     };
     let generator = Generator::judge(&outcome, alone.as_ref());
+    let one_stream =
+        one_stream.map(|rate| Beside::new("the same to one stream of the log", rate, outcome.sends_per_second));
     let least = least.map(|least| least::Least::compared(&least, outcome.sends_per_second));
-    Ok(Report { options: options.clone(), outcome, generator, limit, least })
+    Ok(Report { options: options.clone(), outcome, generator, limit, one_stream, least })
 }
 
 impl Sound for Report {
@@ -110,6 +119,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{}", self.outcome, self.generator)?;
         self.limit.iter().try_for_each(|limit| write!(f, "\n{limit}"))?;
+        self.one_stream.iter().try_for_each(|one| write!(f, "\n{one}"))?;
         self.least.iter().try_for_each(|least| write!(f, "\n{least}"))
     }
 }

@@ -240,4 +240,26 @@ pub const ALL: &[Mutant] = &[
         faults: &[],
         caught_as: &["notifications"],
     },
+    Mutant {
+        name: "push-skips",
+        what: "who is away is pushed one message of four",
+        edits: &[Edit {
+            file: "mail/src/notify/tell.rs",
+            from: "away.iter().filter(wanted).map(",
+            to: "away.iter().filter(wanted).filter(|one| one.seq.is_none_or(|seq| seq % 4 == 0)).map(",
+        }],
+        faults: &[],
+        caught_as: &["pushed"],
+    },
+    Mutant {
+        name: "letter-again",
+        what: "who stays away gets one letter after the other",
+        edits: &[Edit {
+            file: "mail/src/notify/digest.rs",
+            from: "        if self.store.mailed_since(",
+            to: "        if latest == 0 && self.store.mailed_since(",
+        }],
+        faults: &[],
+        caught_as: &["letters"],
+    },
 ];
