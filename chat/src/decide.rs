@@ -244,7 +244,10 @@ impl Scene<'_> {
     }
 
     fn edit(&self, message: &Message, text: &MessageText, mentions: &[UserId]) -> Result<Decision, Refusal> {
-        if message.kind == MessageKind::System || message.sender_id != self.me.user_id {
+        if message.kind == MessageKind::System {
+            return Err(Refusal::forbidden("A system message cannot be edited."));
+        }
+        if message.sender_id != self.me.user_id {
             return Err(Refusal::forbidden("Only its sender may edit a message."));
         }
         if message.deleted_at.is_some() {
@@ -269,7 +272,10 @@ impl Scene<'_> {
 
     fn delete_message(&self, message: &Message) -> Result<Decision, Refusal> {
         let admin = self.state.chat_type == ChatType::Group && self.me.role >= MemberRole::Admin;
-        if message.kind == MessageKind::System || (message.sender_id != self.me.user_id && !admin) {
+        if message.kind == MessageKind::System {
+            return Err(Refusal::forbidden("A system message cannot be deleted."));
+        }
+        if message.sender_id != self.me.user_id && !admin {
             return Err(Refusal::forbidden("Only its sender or a group admin may delete a message."));
         }
         if message.deleted_at.is_some() {

@@ -3,8 +3,8 @@
 use contract::{
     ChatId, Code, UserId,
     chat::{
-        AddMembers, ChatChanges, CreateChat, DeleteChat, GetChat, GetRooms, ListChats, MemberEntry, NewChat,
-        RemoveMember, SetRole, UpdateChat,
+        AddMembers, ChatChanges, CreateChat, DeleteChat, DeleteMessage, GetChat, GetRooms, ListChats, MemberEntry,
+        NewChat, RemoveMember, SetRole, UpdateChat,
     },
     event::{MemberRole, MessageKind},
     room,
@@ -76,6 +76,10 @@ async fn a_group_from_its_first_to_its_last_day() {
     let history = world.history(chat_id, dora).await.unwrap();
     assert!(history.iter().all(|message| message.kind == MessageKind::System && message.change.is_some()));
     assert_eq!(history.iter().map(|message| message.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    // Nobody takes it back, not even an owner who caused it.
+    let taken_back = world.call(DeleteMessage { actor: actor(ben), chat_id, seq: 2 }).await.unwrap_err();
+    assert_eq!(taken_back.code, Code::Forbidden);
+    assert!(taken_back.message.contains("system message"), "{taken_back}");
 
     assert_eq!(world.call(DeleteChat { actor: actor(dora), chat_id }).await.unwrap_err().code, Code::Forbidden);
     world.call(DeleteChat { actor: actor(ben), chat_id }).await.unwrap();
