@@ -2,7 +2,7 @@
 //! person's subject are subscribed to with the first socket here that wants them, and no longer than the last one does.
 
 mod person;
-mod rest;
+mod rhythm;
 mod room;
 mod signals;
 mod slow;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Message, Subscriber};
+use async_nats::Message;
 use contract::{
     ChatId, Code, Refusal, UserId,
     chat::{Events, LoggedEvent},
@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Rooms, rest::Rhythm, signals::Signals};
+use super::{Rooms, rhythm::Rhythm, signals::Signals};
 
 /// Beyond our own server the subscription takes effect a moment later: what was published meanwhile is looked for once.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -174,15 +174,6 @@ impl Room {
         self.emit(rooms, &outgoing, true);
     }
 
-    /// Takes a republished message and those that are there behind it.
-    async fn receive_ready(self: &Arc<Self>, rooms: &Rooms, message: Message, messages: &mut Subscriber) {
-        let mut next = Some(message);
-        while let Some(message) = next {
-            self.receive(rooms, &message).await;
-            next = messages.next().now_or_never().flatten();
-        }
-    }
-
     /// Takes one republished message.
     async fn receive(self: &Arc<Self>, rooms: &Rooms, message: &Message) {
         match room::parse(&message.subject) {
@@ -288,20 +279,19 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     let mut page_before = Page::Last;
     let mut rhythm = Rhythm::default();
     loop {
-        let resting_until = rhythm.resting_until(Instant::now());
         tokio::select! {
             biased;
-            message = messages.next(), if resting_until.is_none() => match message {
+            message = messages.next() => match message {
                 Some(message) => {
-                    if let Some(gathering) = rhythm.gathering(Instant::now()) {
-                        tokio::time::sleep(gathering).await;
+                    let batch = rhythm.gather(message, &mut messages).await;
+                    for message in &batch {
+                        room.receive(&rooms, message).await;
                     }
-                    room.receive_ready(&rooms, message, &mut messages).await;
-                    rhythm.fanned_out(Instant::now(), rooms.table().size_of(room.chat));
+                    let sockets = rooms.table().size_of(room.chat);
+                    rhythm.fanned_out(batch.len(), sockets).await;
                 }
                 None => return,
             },
-            () = sleep_until(resting_until.unwrap_or_else(Instant::now)), if resting_until.is_some() => {}
             changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
