@@ -31,10 +31,13 @@ pub async fn set(app: App, set: SetTyping) -> Result<Done, Refusal> {
     Ok(Done {})
 }
 
-/// These users type no longer in this chat.
+/// These users type no longer in this chat: who does is said to stop, and nothing of the others.
 pub async fn stop(nats: &Nats, chat: ChatId, users: &[UserId]) -> Result<(), KvError> {
-    for user in users {
-        nats.delete(TYPING_BUCKET, &chat_user_key(chat, *user)).await?;
+    let keys: Vec<String> = users.iter().map(|user| chat_user_key(chat, *user)).collect();
+    for value in service::last_values(nats, TYPING_BUCKET, &keys).await? {
+        if let Some((chat, user)) = chat_user_of(&value.subject) {
+            nats.delete(TYPING_BUCKET, &chat_user_key(chat, user)).await?;
+        }
     }
     Ok(())
 }

@@ -253,3 +253,17 @@ async fn one_who_leaves_types_no_longer() {
     assert!(heard.payload.is_empty() && heard.headers.unwrap().get("Nats-Marker-Reason").is_none());
     assert!(started.elapsed() < Duration::from_secs(5));
 }
+
+#[tokio::test]
+async fn of_one_who_leaves_without_typing_nothing_is_said() {
+    let world = World::start().await;
+    let _instance = world.chat().await;
+    let [anna, ben, carl] = people();
+    let chat_id = world.group(anna, &[ben, carl]).await.id;
+    let mut events = world.gateway().subscribe(room::of_chat(chat_id)).await.unwrap();
+    world.gateway().flush().await.unwrap();
+    world.call(RemoveMember { actor: actor(anna), chat_id, user_id: carl }).await.unwrap();
+    world.call(SetTyping { actor: actor(ben), chat_id, typing: true }).await.unwrap();
+    let heard = next(&mut events, |event| matches!(event, RoomEvent::Typing(_))).await;
+    assert_eq!(room::parse(&heard.subject).map(|(_, event)| event), Some(RoomEvent::Typing(ben)));
+}
