@@ -281,17 +281,6 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
     loop {
         tokio::select! {
             biased;
-            message = messages.next() => match message {
-                Some(message) => {
-                    let batch = rhythm.gather(message, &mut messages).await;
-                    for message in &batch {
-                        room.receive(&rooms, message).await;
-                    }
-                    let sockets = rooms.table().size_of(room.chat);
-                    rhythm.fanned_out(batch.len(), sockets).await;
-                }
-                None => return,
-            },
             changed = gaps.changed() => {
                 if changed.is_err() {
                     return;
@@ -329,6 +318,18 @@ pub(super) async fn run(room: Arc<Room>, rooms: Rooms) {
                 look_at = None;
                 looking = Some(look(&room, &rooms));
             }
+            // Last: in a busy large room there is always one, and what is rare would never have its turn.
+            message = messages.next() => match message {
+                Some(message) => {
+                    let batch = rhythm.gather(message, &mut messages).await;
+                    for message in &batch {
+                        room.receive(&rooms, message).await;
+                    }
+                    let sockets = rooms.table().size_of(room.chat);
+                    rhythm.fanned_out(batch.len(), sockets).await;
+                }
+                None => return,
+            },
         }
     }
 }
